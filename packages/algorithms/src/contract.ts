@@ -1,0 +1,281 @@
+import type { Random } from "@rondo/kernels";
+import type { Layout } from "@rondo/tensors";
+import type { ArrayOf, DType, Plain, Vec } from "./plain.js";
+
+/** ASCII, hence one sort order everywhere. */
+export type ClientId = string;
+export type Metrics = { readonly [name: string]: number };
+
+/**
+ * One vector that reports contribute to. The engine owns its sum, its weights and its codec: strategies declare lanes
+ * and read the combined result, so arrival order, shards and retries cannot change a bit.
+ */
+export interface Lane {
+	/** Number of elements. */
+	readonly length: number;
+	/**
+	 * Largest |x| that a report may hold; beyond it the report is rejected with LANE_OUT_OF_BOUND. Together with the
+	 * largest weight and `leases` it fixes a grid 2^-q: each w·x is rounded to the grid once, so partial sums are exact.
+	 */
+	readonly absMax: number;
+	/** "mean": Σw·x/Σw. "sum": Σx, never weighted (counts, ranks). */
+	readonly combine: "mean" | "sum";
+	/** Registered codec and its arguments; how the lane travels. Unused when the strategy has `unpack`. */
+	readonly codec: readonly [name: string, ...args: Plain[]];
+}
+
+/** One round as the coordinator sees it. */
+export interface Plan {
+	readonly lanes: { readonly [name: string]: Lane };
+	/** Tasks handed out; more than `closeAt` is over-selection. */
+	readonly leases: number;
+	/** Reports that close the round early. */
+	readonly closeAt: number;
+	/** Fewest reports that may commit at the deadline. */
+	readonly quorum: number;
+	/** Budget of elapsed time for one attempt, milliseconds. */
+	readonly deadlineMs: number;
+	/** The clamp of every claimed number of examples, hence the largest weight. */
+	readonly maxExamples: number;
+	/** Below quorum at the deadline: the next attempt of the same round, or a skipped round with a null log entry. */
+	readonly onMiss: "replan" | "skip";
+	/** Clients that must not be drawn. */
+	readonly exclude?: readonly ClientId[];
+	/** Who computes: the drawn cohort (default), or the coordinator's own evaluator. */
+	readonly audience?: "clients" | "coordinator";
+}
+
+/** Static declarations, checked when a run is submitted. */
+export interface Needs {
+	/** "lanes": `finish` never sees one client's report. "reports": it reads them in client-id order. */
+	readonly reads: "lanes" | "reports";
+	/** What the client half asks of the trainer port. */
+	readonly trainer: "none" | "loss" | "gradient";
+	/** Device state to start from: that of the last report a commit applied, or the newest. Absent: the strategy keeps none. */
+	readonly carry?: "applied" | "latest";
+}
+
+/** Maxima per client and round, bytes: shown and limited at submission, enforced before allocation. */
+export interface Bounds {
+	/** Encoded task. */
+	readonly task: number;
+	/** Blobs that the task refers to and a client with an empty store downloads. */
+	readonly download: number;
+	/** Encoded header plus all encoded lanes and the blobs that the header refers to. */
+	readonly report: number;
+	/** Encoded device state. */
+	readonly carry?: number;
+	/** Encoded server-held state of one client. */
+	readonly member?: number;
+}
+
+/** Large data for the server half: local content store, synchronous, hence used in a worker. */
+export interface Io {
+	/** Elements `from` up to `to` (default: all). Do not write into the result. */
+	read<D extends DType>(vec: Vec<D>, from?: number, to?: number): ArrayOf<D>;
+	/** Stores an array of `length` elements, asked for tile by tile in ascending order. */
+	write<D extends DType>(dtype: D, length: number, tile: (from: number, to: number) => ArrayOf<D>): Vec<D>;
+}
+
+/** The types that one strategy puts into the contract. */
+export interface Types {
+	config: unknown;
+	state: Plain;
+	member: Plain;
+	task: Plain;
+	report: Plain;
+	carry: Plain;
+}
+
+/** Where a server-half function runs. No clock and no secret randomness. */
+export interface At<T extends Types = Types> {
+	readonly config: T["config"];
+	readonly layout: Layout;
+	/** Initial weights of the run. */
+	readonly initial: Vec<"f32">;
+	readonly io: Io;
+	/** Public run seed: everyone can regenerate what is drawn from it. */
+	readonly shared: Random;
+	/** 1-based number of the open round. */
+	readonly round: number;
+	/** Number of the open commit's track; 0 while strategies have one track. */
+	readonly track: number;
+	/** Commits so far. */
+	readonly commit: number;
+	/** Clients enrolled for the run when the round was planned. */
+	readonly population: number;
+	/** Server-held state of every client, in client-id order. */
+	members(): Iterable<readonly [ClientId, T["member"]]>;
+}
+
+/** One accepted report, for strategies that read reports. */
+export interface Received<T extends Types = Types> {
+	readonly client: ClientId;
+	readonly weight: number;
+	/** Commits between the task and the round that the report landed in. */
+	readonly staleness: number;
+	readonly header: T["report"];
+	readonly member: T["member"] | undefined;
+	/** Decoded and range-checked elements of a lane. */
+	lane(name: string, from?: number, to?: number): Float64Array;
+}
+
+/** What a closed round yields. */
+export interface Folded<T extends Types = Types> {
+	/** Combined lanes; each has the lane's length. */
+	readonly lanes: { readonly [name: string]: Float64Array };
+	/** Σ weight. */
+	readonly weight: number;
+	/** Number of reports. */
+	readonly count: number;
+	/** In client-id order; empty unless `needs.reads` is "reports". */
+	readonly reports: readonly Received<T>[];
+}
+
+/** What a strategy makes of a closed round. */
+export interface Outcome<T extends Types = Types> {
+	readonly state: T["state"];
+	/** Writes to server-held client state; null forgets. */
+	readonly members?: ReadonlyMap<ClientId, T["member"] | null>;
+	/** Payload of this commit in the run's hash-chained log, which clients follow. */
+	readonly publish?: Plain;
+	/** Of the round. */
+	readonly metrics?: Metrics;
+	/** Of single clients; hidden from other clients. */
+	readonly scores?: ReadonlyMap<ClientId, Metrics>;
+	/** Ends the run. */
+	readonly done?: { readonly reason: string; readonly result?: Plain };
+}
+
+/** A mini-batch. */
+export interface Batch {
+	readonly size: number;
+	/** `size` rows, row-major. */
+	readonly inputs: Float32Array;
+	/** `size` class indices. */
+	readonly labels: Int32Array;
+}
+
+/** The device's data, as strategies and trainers see it. */
+export interface Data {
+	readonly numExamples: number;
+	/**
+	 * Endless mini-batches of `size` (the last of an epoch may be smaller): epoch after epoch, each in an order drawn
+	 * from `order`. Take as many as needed. Empty data yields nothing.
+	 */
+	batches(size: number, order: Random): Iterable<Batch> | AsyncIterable<Batch>;
+}
+
+/**
+ * Model computations on the device: the port that trainer packages and applications implement. Weights are one flat
+ * float32 vector in layout order. Implementations must give equal bytes for equal inputs on one device.
+ */
+export interface Trainer {
+	/** Mean loss of the batch at `weights`, without dropout. */
+	loss(weights: Float32Array, batch: Batch): Promise<number>;
+	/** Mean loss of the batch at `weights`; writes its gradient (same length as `weights`) into `out`. */
+	gradient(weights: Float32Array, batch: Batch, out: Float32Array): Promise<number>;
+	/** Metrics over all of `data`, each a mean over examples; at least `loss`. */
+	evaluate(weights: Float32Array, data: Data): Promise<Metrics>;
+	/** Short text for logs and the console: library, backend, device. */
+	readonly description?: string;
+	/** Releases device memory. */
+	dispose?(): void | Promise<void>;
+}
+
+/** One entry of the commit log as the client half sees it; the value is null when the round was skipped. */
+export interface LogValue {
+	readonly commit: number;
+	readonly track: number;
+	readonly round: number;
+	readonly value: Plain;
+}
+
+/** Everything the client half may touch. */
+export interface Client<T extends Types = Types> {
+	readonly id: ClientId;
+	readonly round: number;
+	readonly config: T["config"];
+	readonly layout: Layout;
+	/** Initial weights of the run; a client learns them once, not with each task. */
+	readonly initial: Vec<"f32">;
+	readonly trainer: Trainer;
+	readonly data: Data;
+	readonly signal: AbortSignal;
+	/** Public run seed. */
+	readonly shared: Random;
+	/** PRF(device key, task id): nobody else can compute it; a re-run of one task repeats it. */
+	readonly secret: Random;
+	/** Device state after `needs.carry`; undefined at first and after a loss. */
+	readonly carry: T["carry"] | undefined;
+	/** Survives tasks, may vanish at any time. */
+	readonly cache: { get(key: string): Plain | undefined; set(key: string, value: Plain): void };
+	/** Verified download, or the local copy. Do not write into the result. */
+	read<D extends DType>(vec: Vec<D>): Promise<ArrayOf<D>>;
+	/** Stores in the device's content store. */
+	keep<D extends DType>(dtype: D, array: ArrayOf<D>): Vec<D>;
+	/** Tells the application how far the task is: steps done of steps planned. */
+	progress(done: number, total: number): void;
+}
+
+/** What a client sends back. */
+export interface Work<T extends Types = Types> {
+	readonly header: T["report"];
+	/** Empty when the strategy has `unpack`. */
+	readonly lanes: { readonly [name: string]: Float64Array | Float32Array };
+	readonly numExamples: number;
+	readonly metrics?: Metrics;
+	/** New device state; becomes current when its report is applied (`needs.carry`). */
+	readonly carry?: T["carry"];
+}
+
+/**
+ * A federated strategy: a value made of pure functions, both halves in one file. The server half is synchronous and
+ * runs in a worker; the client half is asynchronous and touches only `client`.
+ */
+export interface Strategy<T extends Types = Types> {
+	/** The paper's short name, kebab-case. */
+	readonly name: string;
+	readonly version: number;
+	/** One sentence and the paper. */
+	readonly summary: string;
+	/** JSON Schema of the options (draft 7, `additionalProperties: false`, a default for every option). */
+	readonly schema: object;
+	readonly needs: Needs;
+	/** Checks that JSON Schema cannot express. @throws INVALID_ARGUMENT that names option and value. */
+	check?(config: T["config"], layout: Layout): void;
+	bounds(config: T["config"], layout: Layout): Bounds;
+	init(at: At<T>): T["state"];
+	plan(state: T["state"], at: At<T>): Plan;
+	/** What client is asked, by member state; equal results are one payload. */
+	task(state: T["state"], member: T["member"] | undefined, at: At<T>): T["task"];
+	/**
+	 * Present: the lanes of a report are this pure function of its header, so only the header travels (the wire form is
+	 * smaller than the summed form). Total: @throws INVALID_ARGUMENT for a malformed header, which rejects the report.
+	 */
+	unpack?(header: T["report"], plan: Plan, at: Pick<At<T>, "config" | "layout">): { readonly [lane: string]: Float64Array };
+	/** Weight of a report, in (0, plan.maxExamples]. Default: the clamped numExamples. */
+	weigh?(numExamples: number, staleness: number, config: T["config"]): number;
+	/** `state` is the state now, not as of `plan`. */
+	finish(state: T["state"], folded: Folded<T>, at: At<T>): Outcome<T>;
+	/** Global weights, or personal ones where a member is given: export and verification. Absent: the strategy has no model. */
+	model?(state: T["state"], member: T["member"] | undefined, at: At<T>): Vec<"f32">;
+	/** Weights to predict with, from the task: training, evaluation and the application. */
+	assemble?(task: T["task"], client: Client<T>): Promise<Float32Array>;
+	train(task: T["task"], client: Client<T>): Promise<Work<T>>;
+}
+
+/** How one lane's values become bytes. */
+export interface Codec {
+	readonly name: string;
+	readonly lossless: boolean;
+	/** Largest encoded size, bytes. */
+	maxBytes(lane: Lane): number;
+	encode(values: Float64Array | Float32Array, lane: Lane): Uint8Array;
+	/** Total: @throws BAD_ENCODING for malformed bytes. Does not check `absMax`. */
+	decode(bytes: Uint8Array, lane: Lane): Float64Array | Float32Array;
+}
+
+/** A strategy whose types only it knows; what registries hold. */
+// biome-ignore lint/suspicious/noExplicitAny: the types are existential, each strategy agrees only with itself
+export type AnyStrategy = Strategy<any>;

@@ -1,0 +1,48 @@
+export { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "./cohort.js";
+export { resolveConfig } from "./config.js";
+export type {
+	AnyStrategy,
+	At,
+	Batch,
+	Bounds,
+	Client,
+	ClientId,
+	Codec,
+	Data,
+	Folded,
+	Io,
+	Lane,
+	LogValue,
+	Metrics,
+	Needs,
+	Outcome,
+	Plan,
+	Received,
+	Strategy,
+	Trainer,
+	Types,
+	Work,
+} from "./contract.js";
+export { describeStrategies } from "./describe.js";
+export { loadRegistry } from "./load-registry.js";
+export {
+	type ArrayOf,
+	arrayFrom,
+	bytesOf,
+	bytesPerElement,
+	CHUNK_BYTES,
+	contentDigest,
+	contentDigestOf,
+	DTYPES,
+	type DType,
+	decodePlain,
+	digestOf,
+	encodePlain,
+	isVec,
+	MAX_INLINE_BYTES,
+	type Plain,
+	type Vec,
+	vecOf,
+	vecsIn,
+} from "./plain.js";
+export { builtInCodecs, builtInStrategies, createRegistry, type Registry } from "./registry.js";

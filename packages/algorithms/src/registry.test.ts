@@ -1,0 +1,38 @@
+import { readdirSync } from "node:fs";
+import { expect, it } from "vitest";
+import type { AnyStrategy, Codec } from "./contract.js";
+import { builtInCodecs, builtInStrategies, createRegistry } from "./registry.js";
+
+const filesIn = (folder: string) =>
+	readdirSync(new URL(folder, import.meta.url))
+		.filter((file) => !file.endsWith(".test.ts"))
+		.map((file) => file.replace(".ts", ""))
+		.sort();
+
+it("has every strategy and codec that has a file", () => {
+	expect(builtInStrategies.map(({ name }) => name).sort()).toEqual(filesIn("./strategies/"));
+	expect(builtInCodecs.map(({ name }) => name).sort()).toEqual(filesIn("./codecs/"));
+});
+
+it("finds strategies and codecs by name", () => {
+	const registry = createRegistry();
+	expect(registry.strategies()).toEqual(builtInStrategies);
+	for (const strategy of builtInStrategies) expect(registry.strategy(strategy.name)).toBe(strategy);
+	expect(registry.codec(["f32"]).name).toBe("f32");
+});
+
+it("refuses an unknown name and lists the known ones", () => {
+	const registry = createRegistry();
+	expect(() => registry.strategy("fedavgg")).toThrow('no strategy is named "fedavgg"; known: fedavg, fedkseed, fedprox');
+	expect(() => registry.strategy("__proto__")).toThrow(expect.objectContaining({ code: "UNKNOWN_STRATEGY" }));
+	expect(() => registry.codec(["f8"])).toThrow(
+		expect.objectContaining({ code: "UNKNOWN_CODEC", message: 'no codec is named "f8"; known: f32' }),
+	);
+	expect(() => createRegistry([], []).strategy("x")).toThrow("known: none");
+});
+
+it("refuses two entries of one name", () => {
+	const twice = <T>(item: T | undefined): T[] => [item!, item!];
+	expect(() => createRegistry(twice<AnyStrategy>(builtInStrategies[0]))).toThrow(expect.objectContaining({ code: "ALREADY_EXISTS" }));
+	expect(() => createRegistry([], twice<Codec>(builtInCodecs[0]))).toThrow('two codec entries are named "f32"');
+});

@@ -1,0 +1,62 @@
+import { RondoError } from "@rondo/errors";
+import { f32 } from "./codecs/f32.js";
+import type { AnyStrategy, Codec, Lane } from "./contract.js";
+import { fedavg } from "./strategies/fedavg.js";
+import { fedkseed } from "./strategies/fedkseed.js";
+import { fedprox } from "./strategies/fedprox.js";
+
+/** Every strategy that comes with Rondo. A file in `strategies/` that is missing here fails a test. */
+// biome-ignore format: one line per strategy
+export const builtInStrategies: readonly AnyStrategy[] = [
+	fedavg,
+	fedkseed,
+	fedprox,
+];
+
+/** Every codec that comes with Rondo. */
+export const builtInCodecs: readonly Codec[] = [f32];
+
+/** The strategies and codecs that one process knows, by name. */
+export interface Registry {
+	/** @throws UNKNOWN_STRATEGY that lists the known ones. */
+	strategy(name: string): AnyStrategy;
+	/** In order of registration. */
+	strategies(): readonly AnyStrategy[];
+	/** The codec that a lane names. @throws UNKNOWN_CODEC that lists the known ones. */
+	codec(spec: Lane["codec"]): Codec;
+}
+
+/**
+ * A registry of these strategies and codecs.
+ * @throws ALREADY_EXISTS when two share a name
+ */
+export function createRegistry(strategies: readonly AnyStrategy[] = builtInStrategies, codecs: readonly Codec[] = builtInCodecs): Registry {
+	const strategyOf = byName("strategy", strategies);
+	const codecOf = byName("codec", codecs);
+	return {
+		strategy(name) {
+			const found = strategyOf.get(name);
+			if (found === undefined)
+				throw new RondoError("UNKNOWN_STRATEGY", `no strategy is named ${JSON.stringify(name)}; known: ${listOf(strategyOf)}`);
+			return found;
+		},
+		strategies: () => [...strategyOf.values()],
+		codec([name]) {
+			const found = codecOf.get(name);
+			if (found === undefined)
+				throw new RondoError("UNKNOWN_CODEC", `no codec is named ${JSON.stringify(name)}; known: ${listOf(codecOf)}`);
+			return found;
+		},
+	};
+}
+
+function byName<T extends { readonly name: string }>(kind: string, items: readonly T[]): ReadonlyMap<string, T> {
+	const map = new Map<string, T>();
+	for (const item of items) {
+		if (map.has(item.name)) throw new RondoError("ALREADY_EXISTS", `two ${kind} entries are named ${JSON.stringify(item.name)}`);
+		map.set(item.name, item);
+	}
+	return map;
+}
+
+const listOf = (map: ReadonlyMap<string, unknown>): string => [...map.keys()].join(", ") || "none";
