@@ -1,0 +1,350 @@
+import { type ClientId, digestOf, type Metrics, type Plain, vecsIn } from "@rondo/algorithms";
+import { isRondoError, RondoError, toRondoError } from "@rondo/errors";
+import type { Random } from "@rondo/kernels";
+import {
+	type AcceptedReport,
+	createRun,
+	decodeReport,
+	type Finished,
+	type Fold,
+	type LogRecord,
+	type Position,
+	type Report,
+	type RoundKey,
+	type RunEffect,
+	type RunEngine,
+	type RunEvent,
+	type RunPhase,
+	type RunSettings,
+	type RunState,
+	rankClients,
+	step,
+	type TaskId,
+	type TaskState,
+	TICK_MS,
+} from "@rondo/rounds";
+import type { Device, DeviceResult } from "./device.js";
+import type { MemoryStore } from "./memory-store.js";
+
+/** One commit of a simulated run. */
+export interface SimulatedRound {
+	readonly commit: number;
+	readonly round: number;
+	readonly attempt: number;
+	readonly kind: "commit" | "skip";
+	/** Clients whose reports were applied, in client-id order. */
+	readonly clients: readonly ClientId[];
+	/** Of the strategy, and the clients' means as `client.<name>`. */
+	readonly metrics: Metrics;
+	readonly scores: { readonly [client: ClientId]: Metrics };
+	/** What `evaluate` returned for the weights after this commit. */
+	readonly evaluation?: Metrics;
+	/** Payloads and blobs of all tasks done since the last commit. */
+	readonly bytesDown: number;
+	readonly bytesUp: number;
+}
+
+/** A task that ended without an accepted report. */
+export interface Refusal {
+	readonly round: number;
+	readonly client: ClientId;
+	readonly code: string;
+	readonly message: string;
+}
+
+/** What drives a simulated run. */
+export interface DriverParts {
+	readonly run: string;
+	readonly engine: RunEngine;
+	readonly store: MemoryStore;
+	readonly devices: ReadonlyMap<ClientId, Device>;
+	readonly present: (client: ClientId, round: number) => boolean;
+	readonly secret: Random;
+	readonly settings: RunSettings;
+	/** Order in which leased tasks are done. */
+	readonly arrival: (tasks: readonly TaskState[]) => readonly TaskState[];
+	readonly evaluateEvery: number;
+	readonly evaluate?: (weights: Float32Array, at: { readonly round: number; readonly commit: number }) => Promise<Metrics> | Metrics;
+	readonly onCommit?: (round: SimulatedRound) => Promise<void> | void;
+	readonly keepReports: boolean;
+	readonly signal: AbortSignal;
+}
+
+interface OpenRound {
+	readonly attempt: number;
+	readonly position: Position;
+	readonly fold: Fold;
+	readonly accepted: Map<TaskId, AcceptedReport>;
+	finished?: Finished;
+}
+
+interface PendingTask {
+	readonly key: RoundKey;
+	readonly task: TaskState;
+	readonly payload: Uint8Array;
+}
+
+const INCARNATION = 1;
+const RUNNING: readonly RunPhase[] = ["created", "running", "paused"];
+
+/**
+ * Carries out what the round machine asks for, as the coordinator's driver does, with clients that answer in the same
+ * process and a clock that only moves when nobody has anything to do.
+ */
+export class Driver {
+	readonly records: LogRecord[] = [];
+	/** Canonical bytes of accepted reports. */
+	readonly reports = new Map<TaskId, Uint8Array>();
+	readonly rounds: SimulatedRound[] = [];
+	readonly refusals: Refusal[] = [];
+	result: Plain | undefined;
+	position: Position;
+	state: RunState;
+	readonly #parts: DriverParts;
+	readonly #events: RunEvent[] = [{ type: "start" }];
+	#tasks: PendingTask[] = [];
+	/** Last report of a task until the machine has decided on it. */
+	#received: { readonly bytes: Uint8Array; readonly report: Report } | undefined;
+	#open: OpenRound | undefined;
+	#nowMs = 0;
+	#idleMs = 0;
+	#traffic = { down: 0, up: 0 };
+
+	constructor(parts: DriverParts) {
+		this.#parts = parts;
+		const { engine, run, settings, devices } = parts;
+		const { state, record } = engine.genesis();
+		this.records.push(record);
+		this.position = { state, members: new Map(), round: 1, commit: 0, population: devices.size };
+		this.state = createRun({ run, epoch: 1, settings, incarnation: INCARNATION });
+	}
+
+	/**
+	 * Runs to the end.
+	 * @throws CANCELLED when the signal says so; UNAVAILABLE when a round can never start
+	 */
+	async run(): Promise<void> {
+		while (RUNNING.includes(this.state.phase)) {
+			if (this.#parts.signal.aborted) throw new RondoError("CANCELLED", `the simulation was cancelled in round ${this.position.round}`);
+			const event = this.#events.shift();
+			if (event !== undefined) {
+				const { state, effects } = step(this.state, event, this.#nowMs);
+				this.state = state;
+				for (const effect of effects) await this.#carryOut(effect);
+				continue;
+			}
+			const task = this.#tasks.shift();
+			if (task === undefined) this.#tick();
+			else await this.#train(task);
+		}
+	}
+
+	async #carryOut(effect: RunEffect): Promise<void> {
+		switch (effect.type) {
+			case "plan":
+				this.#events.push({ type: "planned", round: effect.round, attempt: effect.attempt, plan: this.#parts.engine.plan(this.position) });
+				return;
+			case "openRound":
+				this.#open = {
+					attempt: effect.state.attempt,
+					position: this.position,
+					fold: this.#parts.engine.fold(effect.state.plan),
+					accepted: new Map(),
+				};
+				return;
+			case "draw": {
+				const there = [...this.#parts.devices.keys()].filter((client) => this.#parts.present(client, effect.key.round));
+				this.#events.push({ type: "present", key: effect.key, clients: rankClients(this.#parts.secret, effect.key, there) });
+				return;
+			}
+			case "lease": {
+				const { engine } = this.#parts;
+				const leased = this.#parts.arrival(effect.tasks);
+				this.#tasks.push(
+					...leased.map((task) => ({ key: effect.key, task, payload: engine.task(this.position, this.position.members.get(task.client)) })),
+				);
+				return;
+			}
+			case "accept": {
+				const { accepted } = this.#openRound();
+				const { bytes } = this.#received!;
+				const { client } = this.#taskState(effect.task);
+				accepted.set(effect.task, {
+					task: effect.task,
+					client,
+					numExamples: effect.numExamples,
+					staleness: 0,
+					sequence: accepted.size,
+					digest: effect.digest,
+				});
+				this.reports.set(effect.task, bytes);
+				return;
+			}
+			case "fold":
+				this.#openRound().fold.add(effect.task, this.#received!.report);
+				return;
+			case "cancel": {
+				const cancelled = new Set(effect.tasks.map(({ id }) => id));
+				this.#tasks = this.#tasks.filter(({ task }) => !cancelled.has(task.id));
+				return;
+			}
+			case "finish":
+				this.#finish(effect.key, effect.tasks);
+				return;
+			case "commit":
+				await this.#commit(effect.skip);
+				return;
+			case "abandon":
+				for (const task of effect.discarded) this.reports.delete(task);
+				return;
+			case "settle":
+				for (const task of effect.tasks) this.#parts.devices.get(task.client)!.settle(task.id, effect.outcome);
+				this.#collect();
+				return;
+			default:
+				// The rest is for stores and connections, which a simulation does not have.
+				return;
+		}
+	}
+
+	async #train({ key, task, payload }: PendingTask): Promise<void> {
+		this.#idleMs = 0;
+		const { plan } = this.state.open.find(
+			(round) => round.kind === key.kind && round.round === key.round && round.attempt === key.attempt,
+		)!;
+		const device = this.#parts.devices.get(task.client)!;
+		let done: DeviceResult;
+		try {
+			done = await device.train({ id: task.id, round: key.round, payload }, plan);
+		} catch (error) {
+			// A client that cannot do its task declines it; anything but a RondoError is a defect that must be seen.
+			if (!isRondoError(error)) throw error;
+			this.#refuse(key, task, error);
+			this.#events.push({ type: "decline", task: task.id, client: task.client, reason: `${error.code}: ${error.message}` });
+			return;
+		}
+		this.#traffic = { down: this.#traffic.down + done.bytesDown, up: this.#traffic.up + done.bytesUp };
+		const about = { type: "report" as const, task: task.id, client: task.client, digest: done.digest };
+		try {
+			const report = decodeReport(done.bytes);
+			this.#parts.engine.check(plan, report);
+			this.#received = { bytes: done.bytes, report };
+			this.#events.push({ ...about, verdict: { ok: true, numExamples: report.numExamples } });
+		} catch (error) {
+			const { code, message } = toRondoError(error);
+			this.#refuse(key, task, toRondoError(error));
+			this.#events.push({ ...about, verdict: { ok: false, code, message } });
+		}
+	}
+
+	#refuse({ round }: RoundKey, { client }: TaskState, { code, message }: RondoError): void {
+		this.refusals.push({ round, client, code, message });
+	}
+
+	#finish(key: RoundKey, tasks: readonly TaskId[]): void {
+		const open = this.#openRound();
+		const { position, fold, attempt } = open;
+		const { plan } = this.state.open.find((round) => round.round === key.round && round.attempt === key.attempt)!;
+		const accepted = tasks.map((task) => open.accepted.get(task)!);
+		const reports = (task: TaskId): Report => decodeReport(this.reports.get(task)!);
+		try {
+			open.finished = this.#parts.engine.finish({
+				position,
+				plan,
+				accepted,
+				reports,
+				fold,
+				previous: this.records.at(-1)!.hash,
+				attempt,
+				incarnation: INCARNATION,
+			});
+			const { done } = open.finished;
+			this.#events.push({ type: "finished", key, ...(done === undefined ? {} : { done: { reason: done.reason } }) });
+		} catch (error) {
+			const { code, message } = toRondoError(error);
+			this.#events.push({ type: "finishFailed", key, code, message });
+		}
+	}
+
+	async #commit(skip: boolean): Promise<void> {
+		const { position, attempt, finished, accepted } = this.#openRound();
+		const { engine, evaluate, evaluateEvery, settings, onCommit } = this.#parts;
+		const record = skip
+			? engine.skip({ position, attempt, incarnation: INCARNATION, previous: this.records.at(-1)!.hash })
+			: finished!.record;
+		this.records.push(record);
+		const after = skip ? position : finished!;
+		this.position = { ...position, state: after.state, members: after.members, round: position.round + 1, commit: position.commit + 1 };
+		if (finished?.done?.result !== undefined) this.result = finished.done.result;
+		const isDue = position.round % evaluateEvery === 0 || position.round === settings.rounds || finished?.done !== undefined;
+		const at = { round: position.round, commit: this.position.commit };
+		const evaluation = evaluate !== undefined && isDue ? await evaluate(this.weights()!, at) : undefined;
+		const round: SimulatedRound = {
+			...at,
+			attempt,
+			kind: skip ? "skip" : "commit",
+			clients: record.accepted.map(({ client }) => client),
+			metrics: finished?.metrics ?? {},
+			scores: finished?.scores ?? {},
+			...(evaluation === undefined ? {} : { evaluation }),
+			bytesDown: this.#traffic.down,
+			bytesUp: this.#traffic.up,
+		};
+		this.#traffic = { down: 0, up: 0 };
+		this.rounds.push(round);
+		for (const task of skip || !this.#parts.keepReports ? accepted.keys() : []) this.reports.delete(task);
+		await onCommit?.(round);
+	}
+
+	/** The global weights now; undefined when the strategy has no model. */
+	weights(): Float32Array | undefined {
+		const { engine, store } = this.#parts;
+		return engine.parts.strategy.model === undefined ? undefined : store.read(engine.model(this.position)).slice();
+	}
+
+	/** Digest of the strategy's state now. */
+	stateDigest(): string {
+		return digestOf(this.position.state);
+	}
+
+	/** Drops blobs that nothing refers to any more. Settling ends a round, so no task is under way. */
+	#collect(): void {
+		const { engine, store, devices } = this.#parts;
+		const published = this.records.flatMap(({ entry }) => (entry.kind === "genesis" ? [] : vecsIn(entry.publish)));
+		const kept = [...this.reports.values()].flatMap((bytes) => vecsIn(decodeReport(bytes) as unknown as Plain));
+		store.retain([
+			engine.parts.initial,
+			...vecsIn(this.position.state),
+			...[...this.position.members.values()].flatMap((member) => vecsIn(member)),
+			...published,
+			...kept,
+			...[...devices.values()].flatMap((device) => device.vecs()),
+		]);
+	}
+
+	/** Lets time pass for a round that waits: for clients, or for its deadline. */
+	#tick(): void {
+		const [open] = this.state.open;
+		if (open === undefined || (open.phase === "planned" && this.#idleMs > this.#parts.settings.waitForClientsMs + 2 * TICK_MS)) {
+			const there = [...this.#parts.devices.keys()].filter((client) => this.#parts.present(client, this.position.round)).length;
+			throw new RondoError(
+				"UNAVAILABLE",
+				`round ${this.position.round} cannot start: ${there} clients are there, its quorum is ${open?.plan.quorum}`,
+			);
+		}
+		this.#idleMs += TICK_MS;
+		this.#nowMs += TICK_MS;
+		this.#events.push({ type: "tick" });
+	}
+
+	#openRound(): OpenRound {
+		if (this.#open === undefined) throw new RondoError("INTERNAL", "no round is open");
+		return this.#open;
+	}
+
+	#taskState(id: TaskId): TaskState {
+		const task = this.state.open.map((round) => round.tasks[id]).find((found) => found !== undefined);
+		if (task === undefined) throw new RondoError("INTERNAL", `task ${id} is in no open round`);
+		return task;
+	}
+}

@@ -1,0 +1,141 @@
+import { type AnyStrategy, type ClientId, createRegistry, type Metrics, type Plain, resolveConfig } from "@rondo/algorithms";
+import { RondoError } from "@rondo/errors";
+import { fromHex, type Random, randomFrom } from "@rondo/kernels";
+import { type LogRecord, RunEngine, type RunPhase, type RunSettings, type TaskId, type TaskState } from "@rondo/rounds";
+import type { Layout } from "@rondo/tensors";
+import { Device, type DeviceContext, type SimulatedClient } from "./device.js";
+import { Driver, type Refusal, type SimulatedRound } from "./driver.js";
+import { createMemoryStore, type MemoryStore } from "./memory-store.js";
+
+/** What a simulation is made of. */
+export interface SimulateOptions {
+	readonly strategy: AnyStrategy;
+	/** Options of the strategy; the rest are its defaults. */
+	readonly options?: unknown;
+	readonly layout: Layout;
+	/** Initial weights, in layout order. */
+	readonly initial: Float32Array;
+	/** 64 hexadecimal digits each. */
+	readonly publicSeed: string;
+	readonly secretSeed: string;
+	readonly clients: readonly SimulatedClient[];
+	readonly rounds: number;
+	/** Numbers of the global weights, computed every `settings.evaluateEvery` rounds (default: 1) and after the last. */
+	readonly evaluate?: (weights: Float32Array, at: { readonly round: number; readonly commit: number }) => Promise<Metrics> | Metrics;
+	readonly settings?: Partial<Omit<RunSettings, "rounds">>;
+	readonly onCommit?: (round: SimulatedRound) => Promise<void> | void;
+	/** Id of the run, which task ids depend on; default: "simulation". */
+	readonly run?: string;
+	/** Order in which the clients of a cohort report; default: as drawn. */
+	readonly arrival?: (tasks: readonly TaskState[]) => readonly TaskState[];
+	/** Whether accepted reports are kept for a replay; default: true. Without them memory does not grow with the rounds. */
+	readonly keepReports?: boolean;
+	readonly signal?: AbortSignal;
+}
+
+/** A finished simulation. */
+export interface SimulationResult {
+	/** "completed", or "failed" with its reason. */
+	readonly phase: RunPhase;
+	readonly reason?: string;
+	readonly rounds: readonly SimulatedRound[];
+	readonly refusals: readonly Refusal[];
+	/** The commit log, genesis first. */
+	readonly records: readonly LogRecord[];
+	/** Canonical bytes of the accepted reports. */
+	readonly reports: ReadonlyMap<TaskId, Uint8Array>;
+	readonly state: Plain;
+	readonly stateDigest: string;
+	readonly members: ReadonlyMap<ClientId, Plain>;
+	/** Global weights at the end; absent when the strategy has no model. */
+	readonly weights?: Float32Array;
+	/** What the strategy ended the run with. */
+	readonly result?: Plain;
+	readonly store: MemoryStore;
+	/** The engine of the run: replays and models of single clients. */
+	readonly engine: RunEngine;
+}
+
+const DEFAULT_SETTINGS: Omit<RunSettings, "rounds"> = {
+	maxReplans: 3,
+	minClients: 1,
+	waitForClientsMs: 0,
+	evaluateEvery: 1,
+	evaluateDeadlineMs: 60_000,
+};
+
+/**
+ * Runs a federation in this process: the real round machine and engine, both halves of the strategy, one client after
+ * the other. Equal arguments give equal bytes, and the same bytes as a coordinator gives with these seeds, run id and
+ * accepted sets.
+ * @throws INVALID_ARGUMENT, UNKNOWN_OPTION and SHAPE_MISMATCH for what does not fit; UNAVAILABLE when a round can never start;
+ * CANCELLED; whatever is not a RondoError and a client half throws
+ */
+export async function simulate(options: SimulateOptions): Promise<SimulationResult> {
+	const { strategy, layout, initial, clients, publicSeed, run = "simulation", evaluate, onCommit } = options;
+	const { evaluateEvery, ...settings } = { ...DEFAULT_SETTINGS, ...options.settings };
+	if (evaluate !== undefined && strategy.model === undefined)
+		throw new RondoError("INVALID_ARGUMENT", `evaluate needs a model, which strategy ${strategy.name} has not`);
+	if (!Number.isSafeInteger(evaluateEvery) || evaluateEvery < 1)
+		throw new RondoError("INVALID_ARGUMENT", `settings.evaluateEvery must be a positive integer, got ${evaluateEvery}`);
+	const secret = randomFrom(seedBytes("secretSeed", options.secretSeed));
+	const shared = randomFrom(seedBytes("publicSeed", publicSeed));
+	const config = resolveConfig(strategy, options.options, layout);
+	const { codec } = createRegistry([strategy]);
+	const store = createMemoryStore();
+	const first = store.put("f32", initial);
+	const engine = new RunEngine({ run, strategy, codec, config, layout, initial: first, publicSeed, io: store, source: store });
+	const signal = options.signal ?? new AbortController().signal;
+	const devices = devicesOf(clients, secret, { strategy, codec, config, layout, initial: first, shared, store, signal });
+	const presence = new Map(clients.map(({ id, present }) => [id, present]));
+	const driver = new Driver({
+		run,
+		engine,
+		store,
+		devices,
+		secret,
+		present: (client, round) => presence.get(client)?.(round) ?? true,
+		// Evaluation is a plain call here: the machine's evaluation rounds are about finding an evaluator and waiting for it.
+		settings: { ...settings, evaluateEvery: 0, rounds: options.rounds },
+		arrival: options.arrival ?? ((tasks) => tasks),
+		evaluateEvery,
+		keepReports: options.keepReports ?? true,
+		signal,
+		...(evaluate === undefined ? {} : { evaluate }),
+		...(onCommit === undefined ? {} : { onCommit }),
+	});
+	await driver.run();
+	const { state, position, result } = driver;
+	const weights = driver.weights();
+	return {
+		phase: state.phase,
+		...(state.reason === undefined ? {} : { reason: state.reason }),
+		rounds: driver.rounds,
+		refusals: driver.refusals,
+		records: driver.records,
+		reports: driver.reports,
+		state: position.state,
+		stateDigest: driver.stateDigest(),
+		members: position.members,
+		...(weights === undefined ? {} : { weights }),
+		...(result === undefined ? {} : { result }),
+		store,
+		engine,
+	};
+}
+
+function devicesOf(clients: readonly SimulatedClient[], secret: Random, context: DeviceContext): ReadonlyMap<ClientId, Device> {
+	const devices = new Map<ClientId, Device>();
+	for (const client of clients) {
+		if (devices.has(client.id)) throw new RondoError("INVALID_ARGUMENT", `clients has two with the id ${JSON.stringify(client.id)}`);
+		const root = client.deviceKey === undefined ? secret.at("device", client.id) : randomFrom(client.deviceKey);
+		devices.set(client.id, new Device(client, root, context));
+	}
+	return devices;
+}
+
+function seedBytes(field: string, seed: string): Uint8Array {
+	if (!/^[0-9a-f]{64}$/.test(seed))
+		throw new RondoError("INVALID_ARGUMENT", `${field} must be 64 hexadecimal digits, got ${JSON.stringify(seed)}`);
+	return fromHex(seed);
+}

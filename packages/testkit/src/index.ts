@@ -1,0 +1,5 @@
+export { type Examples, memoryData, quadraticTrainer, softmaxTrainer } from "./fixtures.js";
+export type { LawCase } from "./law-kit.js";
+export { LAWS, type Law, type LawName, type Requirement } from "./laws.js";
+export { TOY_WORDS, type ToyConfig, type ToyTypes, toyHistogram } from "./toy-strategy.js";
+export { type DenseSpec, type RegisterTest, trainerConformance } from "./trainer-conformance.js";

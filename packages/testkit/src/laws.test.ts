@@ -1,0 +1,216 @@
+import { type AnyStrategy, builtInStrategies, type Work } from "@rondo/algorithms";
+import { randomFrom } from "@rondo/kernels";
+import { decodeReport } from "@rondo/rounds";
+import { describe, expect, test } from "vitest";
+import { softmaxTrainer } from "./fixtures.js";
+import { allExamples, completed, type LawCase, runCase, SEEDS, softmaxClients } from "./law-kit.js";
+import { LAWS, type Law, type LawName, type Requirement } from "./laws.js";
+import { TOY_WORDS, toyHistogram } from "./toy-strategy.js";
+
+interface Row {
+	readonly label: string;
+	readonly options: LawCase["options"];
+	readonly exempt?: Partial<Record<LawName, Requirement>>;
+	/** The case in which the strategy is something simpler, and a check that it is. */
+	readonly limit: readonly [name: string, check: (strategy: AnyStrategy) => Promise<void>];
+}
+
+const one = softmaxClients(1);
+const trainer = softmaxTrainer(4, 3);
+/** A gradient step in float64 on all the data of the one client. */
+async function descended(start: Float32Array, learningRate: number): Promise<Float64Array> {
+	const gradient = new Float32Array(start.length);
+	const order = randomFrom(new Uint8Array(32));
+	for await (const batch of one[0]!.data.batches(1000, order)) {
+		await trainer.gradient(start, batch, gradient);
+		break;
+	}
+	return Float64Array.from(start, (weight, j) => weight - learningRate * gradient[j]!);
+}
+const named = (name: string): AnyStrategy => builtInStrategies.find((strategy) => strategy.name === name)!;
+const furthest = (a: ArrayLike<number>, b: ArrayLike<number>): number => Math.max(...Array.from(a, (value, j) => Math.abs(value - b[j]!)));
+
+/** How each built-in strategy is put before the laws, and its limit case. */
+const CASES: { readonly [strategy: string]: readonly Row[] } = {
+	fedavg: [
+		{
+			label: "plain",
+			options: { learningRate: 0.5, batchSize: 4, localEpochs: 2 },
+			limit: [
+				"one client with one full-batch step is gradient descent",
+				async (strategy) => {
+					const { weights, engine, store } = await completed(
+						{ strategy, options: { learningRate: 0.7, batchSize: 1000 } },
+						{ clients: one, rounds: 1 },
+					);
+					expect(furthest(weights!, await descended(store.read(engine.parts.initial), 0.7))).toBeLessThan(1e-6);
+				},
+			],
+		},
+		{
+			label: "with a server learning rate",
+			options: { learningRate: 0.5, batchSize: 4, serverLearningRate: 0.5 },
+			limit: [
+				"half of the server learning rate is half of the step",
+				async (strategy) => {
+					const run = (serverLearningRate: number) => completed({ strategy, options: { serverLearningRate } }, { clients: one, rounds: 1 });
+					const [whole, half] = [await run(1), await run(0.5)];
+					const start = whole.store.read(whole.engine.parts.initial);
+					expect(
+						furthest(
+							half.weights!,
+							whole.weights!.map((weight, j) => (weight + start[j]!) / 2),
+						),
+					).toBeLessThan(1e-6);
+				},
+			],
+		},
+	],
+	fedprox: [
+		{
+			label: "mu 0.1",
+			options: { learningRate: 0.5, batchSize: 4, localEpochs: 2, mu: 0.1 },
+			limit: [
+				"mu 0 is FedAvg, byte for byte",
+				async (strategy) => {
+					const options = { learningRate: 0.5, batchSize: 4, localEpochs: 2 };
+					const [prox, avg] = [
+						await completed({ strategy, options: { ...options, mu: 0 } }),
+						await completed({ strategy: named("fedavg"), options }),
+					];
+					expect(prox.weights).toEqual(avg.weights);
+					expect((await completed({ strategy, options: { ...options, mu: 0.5 } })).weights).not.toEqual(avg.weights);
+				},
+			],
+		},
+	],
+	fedkseed: (["uniform", "pro"] as const).map((sampling) => ({
+		label: sampling,
+		options: { sampling, candidates: 512, localSteps: 40, learningRate: 0.1, batchSize: 12 },
+		// Pro adds up how often and how strongly candidates were used: more clients are more evidence.
+		exempt: sampling === "pro" ? { "identical clients give that client's result": "sums" as const } : {},
+		limit: [
+			"one step of one client moves the weights by −learningRate · g · z_k",
+			async (strategy) => {
+				const options = { sampling, candidates: 8, localSteps: 1, learningRate: 0.25, batchSize: 12 };
+				const { weights, reports, engine, store } = await completed({ strategy, options }, { clients: one, rounds: 1 });
+				const [bytes] = reports.values();
+				const [[k], [g]] = decodeReport(bytes!).header as unknown as [Uint16Array, Float32Array];
+				const signs = randomFrom(Uint8Array.from(Buffer.from(SEEDS.publicSeed, "hex")))
+					.at("z", k!)
+					.words(0, new Uint32Array(1))[0]!;
+				const wanted = Array.from(store.read(engine.parts.initial), (weight, j) => weight - 0.25 * g! * ((signs >>> j) & 1 ? 1 : -1));
+				expect(Math.abs(g!)).toBeGreaterThan(0.01);
+				expect(furthest(weights!, wanted)).toBeLessThan(1e-7);
+			},
+		],
+	})),
+};
+
+test("every built-in strategy is put before the laws", () => {
+	expect(Object.keys(CASES).sort()).toEqual(builtInStrategies.map(({ name }) => name).sort());
+});
+
+describe.each(builtInStrategies.flatMap((strategy) => (CASES[strategy.name] ?? []).map((row) => ({ strategy, ...row }))))(
+	"$strategy.name, $label",
+	({ strategy, options, exempt = {}, limit: [limit, check] }) => {
+		for (const [name, { holds, exemptedBy }] of Object.entries(LAWS) as [LawName, Law][]) {
+			const requirement = exempt[name];
+			if (requirement === undefined) test(name, () => holds({ strategy, options }));
+			else test(`is exempt because of ${requirement}: ${name}`, () => expect(exemptedBy).toContain(requirement));
+		}
+		test(`limit case: ${limit}`, () => check(strategy));
+	},
+);
+
+describe("the toy", () => {
+	const exempt: readonly LawName[] = [
+		"identical clients give that client's result",
+		"one client and one weight are enough",
+		"losses that are not numbers reach no model",
+		"clients assemble the coordinator's weights",
+		"progress",
+	];
+	for (const [name, { holds }] of Object.entries(LAWS) as [LawName, Law][]) {
+		if (!exempt.includes(name)) test(name, () => holds({ strategy: toyHistogram, options: {} }));
+	}
+
+	test("counts every word, follows what was applied, and ends when it has enough", async () => {
+		// Without the third client in the second round.
+		const clients = softmaxClients(4).map((client, i) => (i === 2 ? { ...client, present: (round: number) => round !== 2 } : client));
+		const { phase, reason, result, rounds, members, weights } = await completed(
+			{ strategy: toyHistogram, options: { enough: 4 * 12 * 3 } },
+			{ clients, rounds: 9 },
+		);
+		expect([phase, reason, rounds.length, weights]).toEqual(["completed", "counted 180 words", 4, undefined]);
+		expect(Object.keys(result as object).sort()).toEqual([...TOY_WORDS.slice(0, 3)].sort());
+		expect(rounds.map(({ metrics }) => [metrics.counted, metrics.lostCarries])).toEqual([
+			[48, 0],
+			[84, 0],
+			[132, 0],
+			[180, 0],
+		]);
+		expect(Array.from(members, ([client, row]) => [client, (row as { times: number }).times])).toEqual([
+			["c0", 4],
+			["c1", 4],
+			["c2", 3],
+			["c3", 4],
+		]);
+		expect(new Set(rounds.flatMap(({ scores }) => Object.values(scores).map(({ trail }) => trail))).size).toBeGreaterThan(3);
+	});
+
+	test("device state does not follow a report that was accepted and discarded", async () => {
+		// Three of four decline in the first attempt of round 2, which therefore misses its quorum.
+		const attempts = new Map<string, number>();
+		const strategy: AnyStrategy = {
+			...toyHistogram,
+			train: async (task, client): Promise<Work> => {
+				const attempt = (attempts.get(`${client.round} ${client.id}`) ?? 0) + 1;
+				attempts.set(`${client.round} ${client.id}`, attempt);
+				return client.round === 2 && attempt === 1 && client.id !== "c0"
+					? toyHistogram.train(task, { ...client, data: { ...client.data, numExamples: 0 } } as never)
+					: toyHistogram.train(task, client as never);
+			},
+		};
+		const { rounds, refusals, phase } = await runCase(
+			{ strategy, options: {} },
+			{ options: { cohortSize: 4, quorum: 3 }, settings: { maxReplans: 2 } },
+		);
+		expect([phase, refusals.length, rounds.map(({ attempt }) => attempt)]).toEqual(["completed", 3, [1, 2, 1]]);
+		expect(rounds.map(({ metrics }) => metrics.lostCarries)).toEqual([0, 0, 0]);
+	});
+
+	test.each<[string, unknown, RegExp]>([
+		["null", null, /trail must hold/],
+		["a text", "x", /trail must hold/],
+		["no trail", { histogram: {}, times: 0 }, /trail must hold/],
+		["a long trail", { histogram: {}, times: 0, trail: new Uint16Array(65) }, /trail must hold 1 to 64/],
+		["half a time", { histogram: {}, times: 0.5, trail: new Uint16Array(1) }, /times must be a count, got 0.5/],
+		["no histogram", { times: 0, trail: new Uint16Array(1) }, /histogram must be a map/],
+		["an unknown word", { histogram: { omega: 1 }, times: 0, trail: new Uint16Array(1) }, /omega: 1/],
+		["a negative count", { histogram: { alpha: -1 }, times: 0, trail: new Uint16Array(1) }, /alpha: -1/],
+	])("refuses a header that is %s", (_what, header, message) => {
+		expect(() => toyHistogram.unpack!(header as never, null as never, null as never)).toThrow(
+			expect.objectContaining({ code: "INVALID_ARGUMENT", message: expect.stringMatching(message) }),
+		);
+	});
+});
+
+test("the fixtures compute what they say", async () => {
+	const data = allExamples(2);
+	expect(data.numExamples).toBe(24);
+	const weights = Float32Array.from({ length: 15 }, (_, j) => Math.sin(j));
+	for await (const batch of data.batches(7, randomFrom(new Uint8Array(32)))) {
+		const gradient = new Float32Array(15);
+		const loss = await trainer.gradient(weights, batch, gradient);
+		expect(await trainer.loss(weights, batch)).toBe(loss);
+		for (let j = 0; j < 15; j++) {
+			const [above, below] = [weights.slice(), weights.slice()];
+			above[j]! += 2 ** -8;
+			below[j]! -= 2 ** -8;
+			const slope = ((await trainer.loss(above, batch)) - (await trainer.loss(below, batch))) / (above[j]! - below[j]!);
+			expect(Math.abs(slope - gradient[j]!)).toBeLessThan(1e-4);
+		}
+		break;
+	}
+});
