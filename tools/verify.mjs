@@ -8,8 +8,10 @@ const folder = mkdtempSync(join(tmpdir(), "rondo-verify-"));
 const report = join(folder, "tests.json");
 const env = { ...process.env, TURBO_TELEMETRY_DISABLED: "1", CHECKPOINT_DISABLE: "1", NO_UPDATE_NOTIFIER: "1" };
 // Generated files are compared with the tree as it was before this run, so that work in progress can be verified too.
-const generated = ["packages/protocol/src/generated", "apps/coordinator/src/generated", "docs/api"];
-const snapshot = () => spawnSync("git", ["ls-files", "-s", "-c", "-o", "--exclude-standard", ...generated], { encoding: "utf8" }).stdout + spawnSync("git", ["diff", "--", ...generated], { encoding: "utf8" }).stdout;
+const generated = ["packages/protocol/src/generated", "apps/coordinator/src/generated", "docs/api", "docs/algorithms.md", "docs/configuration.md"];
+const snapshot = () =>
+	spawnSync("git", ["ls-files", "-s", "-c", "-o", "--exclude-standard", ...generated], { encoding: "utf8" }).stdout +
+	spawnSync("git", ["diff", "--", ...generated], { encoding: "utf8" }).stdout;
 
 const stages = [
 	["lint", "npm", ["run", "lint"]],
@@ -29,7 +31,10 @@ for (const [name, command, args] of stages) {
 	const before = name.startsWith("generated") ? snapshot() : undefined;
 	const { status } = spawnSync(command, args, { stdio: "inherit", env });
 	const changed = before !== undefined && snapshot() !== before;
-	if (changed) console.error(`generated files differ from what their sources yield: ${generated.join(", ")}; commit the result of \`npm run generate\``);
+	if (changed)
+		console.error(
+			`generated files differ from what their sources yield: ${generated.join(", ")}; commit the result of \`npm run generate\``,
+		);
 	if (status === 0 && !changed) {
 		passed += 1;
 		continue;

@@ -1,0 +1,2 @@
+export { EXIT_CODES, exitCodeOf } from "./exit-codes.js";
+export { runCli } from "./program.js";
