@@ -29,8 +29,8 @@ for (const name of readdirSync(scope)) {
 	}
 }
 
-/** What Node never loads: declarations, source maps, and the query compilers of databases that Rondo does not use. */
-const UNUSED = /\.(d\.[cm]?ts|[cm]?js\.map|d\.[cm]?ts\.map)$|^query_compiler_(?!.*postgresql)|^query_compiler_small_/;
+/** What Node never loads: types and sources, source maps, and the query compilers of databases that Rondo does not use. */
+const UNUSED = /\.[cm]?ts$|\.map$|^query_compiler_(?!.*postgresql)|^query_compiler_small_/;
 function prune(folder) {
 	for (const name of readdirSync(folder)) {
 		const path = join(folder, name);

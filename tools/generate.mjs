@@ -9,7 +9,11 @@ const steps = [
 	["node", ["tools/generate-openapi.mjs"]],
 ];
 // Generating the client needs no schema engine; naming one keeps Prisma from downloading it.
-const env = { ...process.env, PRISMA_SCHEMA_ENGINE_BINARY: process.env.PRISMA_SCHEMA_ENGINE_BINARY ?? "/bin/true", CHECKPOINT_DISABLE: "1" };
+const env = {
+	...process.env,
+	PRISMA_SCHEMA_ENGINE_BINARY: process.env.PRISMA_SCHEMA_ENGINE_BINARY ?? "/bin/true",
+	CHECKPOINT_DISABLE: "1",
+};
 for (const [command, args] of steps) {
 	const { status } = spawnSync(command, args, { stdio: "inherit", env });
 	if (status !== 0) process.exit(status ?? 1);

@@ -8,7 +8,13 @@ const folder = mkdtempSync(join(tmpdir(), "rondo-verify-"));
 const report = join(folder, "tests.json");
 const env = { ...process.env, TURBO_TELEMETRY_DISABLED: "1", CHECKPOINT_DISABLE: "1", NO_UPDATE_NOTIFIER: "1" };
 // Generated files are compared with the tree as it was before this run, so that work in progress can be verified too.
-const generated = ["packages/protocol/src/generated", "apps/coordinator/src/generated", "docs/api", "docs/algorithms.md", "docs/configuration.md"];
+const generated = [
+	"packages/protocol/src/generated",
+	"apps/coordinator/src/generated",
+	"docs/api",
+	"docs/algorithms.md",
+	"docs/configuration.md",
+];
 const snapshot = () =>
 	spawnSync("git", ["ls-files", "-s", "-c", "-o", "--exclude-standard", ...generated], { encoding: "utf8" }).stdout +
 	spawnSync("git", ["diff", "--", ...generated], { encoding: "utf8" }).stdout;

@@ -92,6 +92,8 @@ export class Api {
 	/** Data of server-sent events until the stream or the signal ends. Resolves once the stream is open. */
 	async events<T>(path: string, signal: AbortSignal): Promise<AsyncIterable<T>> {
 		const stream = await this.#call(path, { signal });
+		// A stream that breaks off ends the iteration; the reader decides whether to connect anew.
+		stream.on("error", () => undefined);
 		return eventsOf<T>(stream, signal);
 	}
 
@@ -176,8 +178,7 @@ function problemOf(status: number, bytes: Uint8Array, url: string): RondoError {
 
 async function* eventsOf<T>(stream: IncomingMessage, signal: AbortSignal): AsyncGenerator<T> {
 	const lines = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY });
-	// A stream that breaks off ends the iteration; the reader decides whether to connect anew.
-	stream.on("error", () => lines.close());
+	stream.once("close", () => lines.close());
 	try {
 		for await (const line of lines) {
 			if (signal.aborted) return;

@@ -36,8 +36,8 @@ export class Output {
 		if (!this.json) this.#print(text);
 	}
 
-	/** A warning or an error; never on standard output. */
-	warn(text: string): void {
+	/** A line for people beside the result, on standard error. */
+	aside(text: string): void {
 		this.#clear();
 		this.#stderr.write(`${text}\n`);
 	}

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { RondoError, toRondoError } from "@rondo/errors";
 import { Command, CommanderError, Option } from "commander";
 import { addAgentCommand } from "./commands/agent.js";
@@ -11,12 +12,15 @@ import type { Context } from "./context.js";
 import { EXIT_CODES, exitCodeOf } from "./exit-codes.js";
 import { AnswerIsNo, describeFailure, failureRecord, traceOf } from "./failure.js";
 
+const VERSION = (JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { readonly version: string }).version;
+
 /** The `rondo` command with all its subcommands. */
 export function createProgram(context: Context): Command {
 	const program = new Command("rondo")
 		.description("Federated learning: coordinator, clients and runs.")
 		.addOption(new Option("--format <format>", "text for people, json for programs (one value, or one per line)").choices(["text", "json"]).default("text"))
 		.option("--debug", "print the stack of an error")
+		.version(VERSION, "--version", "print the version")
 		.helpCommand(false)
 		.configureHelp({ showGlobalOptions: true })
 		.configureOutput({ writeOut: (text) => context.stdout.write(text), writeErr: () => undefined })
@@ -57,5 +61,5 @@ export async function runCli(args: readonly string[], context: Context): Promise
 function usageError(error: CommanderError): RondoError {
 	if (error.code === "commander.help") return new RondoError("INVALID_ARGUMENT", "a command is missing; `rondo --help` lists them");
 	const code = error.code === "commander.unknownOption" || error.code === "commander.unknownCommand" ? "UNKNOWN_OPTION" : "INVALID_ARGUMENT";
-	return new RondoError(code, `${error.message.replace(/^error: /, "")}; add --help to see what there is`, { cause: error });
+	return new RondoError(code, `${error.message.replace(/^error: |\.$/g, "")}; add --help to see what there is`, { cause: error });
 }

@@ -35,9 +35,10 @@ export async function followRun(api: Api, id: string, watcher: Watcher, stop: Ab
 	};
 	let awaySinceMs: number | undefined;
 	for (;;) {
+		const subscription = new AbortController();
 		try {
 			// Subscribed first: what happens between this and the first look is not missed.
-			const notices = await api.events<RunNotice>(`${path}/events`, stop);
+			const notices = await api.events<RunNotice>(`${path}/events`, AbortSignal.any([stop, subscription.signal]));
 			let run = await refresh();
 			awaySinceMs = undefined;
 			if (hasEnded(run.phase)) return run;
@@ -52,6 +53,8 @@ export async function followRun(api: Api, id: string, watcher: Watcher, stop: Ab
 			if (!isRondoError(error) || (error.code !== "UNAVAILABLE" && error.code !== "DEADLINE")) throw error;
 			awaySinceMs ??= performance.now();
 			if (performance.now() - awaySinceMs > PATIENCE_MS) throw error;
+		} finally {
+			subscription.abort();
 		}
 		if (stop.aborted) break;
 		await setTimeout(RETRY_MS, undefined, { signal: stop }).catch(() => undefined);

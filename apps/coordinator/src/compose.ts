@@ -67,9 +67,16 @@ export async function startCoordinator(config: CoordinatorConfig, instruments: I
 		await mkdir(config.dataDir, { recursive: true });
 		const unlock = await lockFolder(config.dataDir, (error) => fail(error));
 		undo.push(unlock);
-		const blobs = await BlobStore.open({ folder: join(config.dataDir, "blobs"), maxBlobBytes: config.maxBlobBytes, reserveBytes: config.reserveBytes });
+		const blobs = await BlobStore.open({
+			folder: join(config.dataDir, "blobs"),
+			maxBlobBytes: config.maxBlobBytes,
+			reserveBytes: config.reserveBytes,
+		});
 		const acceptances = await AcceptanceLog.open(join(config.dataDir, "accepted"));
-		const opened = await openStore({ ...(config.databaseUrl === undefined ? {} : { url: config.databaseUrl }), folder: join(config.dataDir, "database") });
+		const opened = await openStore({
+			...(config.databaseUrl === undefined ? {} : { url: config.databaseUrl }),
+			folder: join(config.dataDir, "database"),
+		});
 		undo.push(() => opened.close());
 		const store = instruments.wrapStore?.(opened) ?? opened;
 		const epoch = await store.claimEpoch();
@@ -82,17 +89,44 @@ export async function startCoordinator(config: CoordinatorConfig, instruments: I
 		undo.push(() => exporter.terminate());
 		const strategies = await engine.call.strategies();
 
-		const driver = new Driver({ store, blobs, acceptances, engine: engine.call, exporter: exporter.call, strategies, checkpoint, log, onFenced: fail });
+		const driver = new Driver({
+			store,
+			blobs,
+			acceptances,
+			engine: engine.call,
+			exporter: exporter.call,
+			strategies,
+			checkpoint,
+			log,
+			onFenced: fail,
+		});
 		const headerOnly = new Set(strategies.filter((strategy) => strategy.headerOnly).map(({ name }) => name));
 		const sessions = new Sessions({ store, blobs, epoch, headerOnly, log });
 		sessions.onChange = () => driver.presenceChanged();
 		let ready = false;
-		const services: Services = { store, blobs, runs: driver, presence: sessions, log, ready: () => ready };
+		const services: Services = {
+			store,
+			blobs,
+			runs: driver,
+			presence: sessions,
+			importWeights: exporter.call.importWeights,
+			log,
+			ready: () => ready,
+		};
 
 		await driver.open(sessions);
 		undo.push(() => driver.close());
 		const blobCalls = createBlobCalls({ store, blobs, driver, sessions, checkpoint, log });
-		const service = createFederationService({ store, driver, sessions, blobs: blobCalls, exporter: exporter.call, epoch, heartbeatMs: config.heartbeatMs, log });
+		const service = createFederationService({
+			store,
+			driver,
+			sessions,
+			blobs: blobCalls,
+			exporter: exporter.call,
+			epoch,
+			heartbeatMs: config.heartbeatMs,
+			log,
+		});
 		const grpc = await startGrpcServer({ host: config.grpcHost, port: config.grpcPort, tls, service });
 		undo.push(() => grpc.close(config.shutdownGraceMs));
 		undo.push(async () => {
@@ -102,7 +136,9 @@ export async function startCoordinator(config: CoordinatorConfig, instruments: I
 		const rest = await createRestServer(services, config, tls);
 		undo.push(async () => rest.close());
 		const restAddress = await rest.listen({ host: config.restHost, port: config.restPort }).catch((cause: unknown) => {
-			throw new RondoError("UNAVAILABLE", `restHost, restPort: cannot listen on ${config.restHost}:${config.restPort}: ${String(cause)}`, { cause });
+			throw new RondoError("UNAVAILABLE", `restHost, restPort: cannot listen on ${config.restHost}:${config.restPort}: ${String(cause)}`, {
+				cause,
+			});
 		});
 		const collector = setInterval(() => {
 			collectGarbage({ store, blobs, acceptances, retainReportRounds: config.retainReportRounds, log }).catch((error: unknown) =>
@@ -117,7 +153,10 @@ export async function startCoordinator(config: CoordinatorConfig, instruments: I
 			grpc.setServing(false);
 		});
 		const grpcAddress = `${config.grpcHost}:${grpc.port}`;
-		log.info({ rest: restAddress, grpc: grpcAddress, epoch, database: config.databaseUrl === undefined ? "embedded" : "postgresql" }, "coordinator is ready");
+		log.info(
+			{ rest: restAddress, grpc: grpcAddress, epoch, database: config.databaseUrl === undefined ? "embedded" : "postgresql" },
+			"coordinator is ready",
+		);
 		return { restUrl: restAddress, grpcAddress, adminTokenFile, rest, failed, close: closeAll };
 	} catch (error) {
 		await closeAll();
@@ -131,7 +170,10 @@ async function readTls(config: CoordinatorConfig): Promise<{ readonly certificat
 	if (tlsCertificate === undefined || tlsKey === undefined) return undefined;
 	const read = (setting: string, path: string): Promise<Buffer> =>
 		readFile(path).catch((cause: unknown) => {
-			throw new RondoError("INVALID_ARGUMENT", `${setting}: cannot read ${path}: ${String(cause)}`, { cause, details: { field: setting, value: path } });
+			throw new RondoError("INVALID_ARGUMENT", `${setting}: cannot read ${path}: ${String(cause)}`, {
+				cause,
+				details: { field: setting, value: path },
+			});
 		});
 	return { certificate: await read("tlsCertificate", tlsCertificate), key: await read("tlsKey", tlsKey) };
 }
@@ -140,9 +182,15 @@ const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
 
 function warnWithoutTls(config: CoordinatorConfig, log: Logger): void {
 	if (config.tlsCertificate !== undefined) return;
-	for (const [setting, host] of [["restHost", config.restHost], ["grpcHost", config.grpcHost]] as const) {
+	for (const [setting, host] of [
+		["restHost", config.restHost],
+		["grpcHost", config.grpcHost],
+	] as const) {
 		if (LOOPBACK.has(host)) continue;
-		log.warn({ [setting]: host }, `NO TLS: ${setting} ${host} is reachable beyond this machine, so tokens and models travel in the clear. Set tlsCertificate and tlsKey, or put a TLS proxy in front.`);
+		log.warn(
+			{ [setting]: host },
+			`NO TLS: ${setting} ${host} is reachable beyond this machine, so tokens and models travel in the clear. Set tlsCertificate and tlsKey, or put a TLS proxy in front.`,
+		);
 	}
 }
 
@@ -151,14 +199,22 @@ async function ensureAdminToken(config: CoordinatorConfig, store: Store): Promis
 	await ensureConfiguredToken(store, config.adminToken);
 	if (config.adminToken !== undefined) return undefined;
 	const usable = (await store.listTokens()).some(
-		({ scope, revokedAt, expiresAt }) => scope === "admin" && revokedAt === null && (expiresAt === null || expiresAt.getTime() > Date.now()),
+		({ scope, revokedAt, expiresAt }) =>
+			scope === "admin" && revokedAt === null && (expiresAt === null || expiresAt.getTime() > Date.now()),
 	);
 	if (usable) return undefined;
 	const file = join(config.dataDir, "admin-token");
 	const secret = newSecret(SECRET_PREFIXES.admin);
 	await writeFile(file, `${secret}\n`, { mode: 0o600 });
 	await store.createToken(
-		{ id: `bootstrap-${randomUUID()}`, name: "bootstrap admin token", hash: hashSecret(secret), scope: "admin", expiresAt: null, usesLeft: null },
+		{
+			id: `bootstrap-${randomUUID()}`,
+			name: "bootstrap admin token",
+			hash: hashSecret(secret),
+			scope: "admin",
+			expiresAt: null,
+			usesLeft: null,
+		},
 		{ actor: "coordinator", action: "token.create", subject: "bootstrap", details: { scope: "admin" } },
 	);
 	return file;

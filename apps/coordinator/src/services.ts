@@ -2,8 +2,8 @@ import type { ClientId, Metrics } from "@rondo/algorithms";
 import type { LogRecord } from "@rondo/rounds";
 import type { Layout } from "@rondo/tensors";
 import type { Logger } from "pino";
-import type { StrategyInfo } from "./engine/engine.js";
 import type { BlobStore } from "./blobs/blob-store.js";
+import type { ImportedWeights, StrategyInfo } from "./engine/engine.js";
 import type { ModelRow, RunRow, Store } from "./store/store.js";
 
 /** Who asks: an admin token, a client, or the coordinator itself. Goes into the audit record. */
@@ -54,7 +54,18 @@ export interface ModelExport {
 /** A line of `watch`: something happened to a run. */
 export interface RunNotice {
 	readonly run: string;
-	readonly type: "phase" | "opened" | "waiting" | "leased" | "progress" | "accepted" | "rejected" | "closing" | "committed" | "abandoned" | "evaluated";
+	readonly type:
+		| "phase"
+		| "opened"
+		| "waiting"
+		| "leased"
+		| "progress"
+		| "accepted"
+		| "rejected"
+		| "closing"
+		| "committed"
+		| "abandoned"
+		| "evaluated";
 	readonly kind?: "train" | "evaluate";
 	readonly round?: number;
 	readonly attempt?: number;
@@ -100,6 +111,8 @@ export interface Services {
 	readonly blobs: BlobStore;
 	readonly runs: RunService;
 	readonly presence: PresenceView;
+	/** Takes a safetensors file over, in a worker. @throws BAD_SAFETENSORS, NOT_FINITE. */
+	importWeights(file: ArrayBuffer): Promise<ImportedWeights>;
 	readonly log: Logger;
 	/** False while starting or shutting down: /readyz answers 503. */
 	ready(): boolean;

@@ -31,7 +31,10 @@ function headOf(bytes: Uint8Array): UploadHead {
 async function send(store: BlobStore, bytes: Uint8Array, chunks = Number.POSITIVE_INFINITY): Promise<number> {
 	const upload = await store.openUpload(headOf(bytes));
 	const from = upload.receivedBytes;
-	for (const chunk of chunksOf(bytes).slice(Math.ceil(from / CHUNK_BYTES)).slice(0, chunks)) await upload.append(chunk);
+	for (const chunk of chunksOf(bytes)
+		.slice(Math.ceil(from / CHUNK_BYTES))
+		.slice(0, chunks))
+		await upload.append(chunk);
 	return from;
 }
 
@@ -99,7 +102,10 @@ describe("uploads", () => {
 		const wrong = Buffer.from(bytes.subarray(0, CHUNK_BYTES));
 		wrong[0]! ^= 1;
 		await expect(upload.append(wrong)).rejects.toMatchObject({ code: "DIGEST_MISMATCH", details: { index: 0 } });
-		await expect(upload.append(bytes.subarray(0, 10))).rejects.toMatchObject({ code: "SHAPE_MISMATCH", details: { expected: CHUNK_BYTES, got: 10 } });
+		await expect(upload.append(bytes.subarray(0, 10))).rejects.toMatchObject({
+			code: "SHAPE_MISMATCH",
+			details: { expected: CHUNK_BYTES, got: 10 },
+		});
 		expect(await upload.append(bytes.subarray(0, CHUNK_BYTES))).toBe(CHUNK_BYTES);
 		await expect(store.openUpload({ ...head, digest: "0".repeat(64) })).rejects.toMatchObject({ code: "DIGEST_MISMATCH" });
 		await expect(store.openUpload({ ...head, totalBytes: bytes.length + 1 })).rejects.toMatchObject({ code: "DIGEST_MISMATCH" });
@@ -131,7 +137,10 @@ describe("uploads", () => {
 		free = CHUNK_BYTES;
 		await expect(upload.append(bytes.subarray(CHUNK_BYTES, 2 * CHUNK_BYTES))).rejects.toMatchObject({ code: "DISK_FULL" });
 		await expect(store.put(bytes)).rejects.toMatchObject({ code: "DISK_FULL" });
-		await expect(store.openUpload(head)).rejects.toMatchObject({ code: "DISK_FULL", details: { freeBytes: CHUNK_BYTES, reserveBytes: CHUNK_BYTES } });
+		await expect(store.openUpload(head)).rejects.toMatchObject({
+			code: "DISK_FULL",
+			details: { freeBytes: CHUNK_BYTES, reserveBytes: CHUNK_BYTES },
+		});
 		await store.requireSpace();
 		free = CHUNK_BYTES - 1;
 		await expect(store.requireSpace()).rejects.toMatchObject({ code: "DISK_FULL" });
@@ -156,7 +165,12 @@ describe("uploads", () => {
 describe("collection", () => {
 	test("takes what is old and not reachable, and nothing else", async () => {
 		const store = await open();
-		const [reachable, young, old, renewed] = (await Promise.all(["a", "b", "c", "d"].map((text) => store.put(Buffer.from(text))))) as [string, string, string, string];
+		const [reachable, young, old, renewed] = (await Promise.all(["a", "b", "c", "d"].map((text) => store.put(Buffer.from(text))))) as [
+			string,
+			string,
+			string,
+			string,
+		];
 		for (const digest of [reachable, old, renewed]) await age(store.path(digest));
 		await send(store, randomBytes(2 * CHUNK_BYTES), 1);
 		const [partial] = await readdir(join(folder, "partial"));
@@ -241,7 +255,9 @@ describe("the acceptance log", () => {
 
 	test("refuses names that could be paths and tells of damaged records", async () => {
 		const log = await AcceptanceLog.open(join(folder, "accepted"));
-		await expect(log.write("../run", task(1), { client: "c", content: new Uint8Array(1) })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+		await expect(log.write("../run", task(1), { client: "c", content: new Uint8Array(1) })).rejects.toMatchObject({
+			code: "INVALID_ARGUMENT",
+		});
 		await expect(log.read("run", "../task")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
 		await log.write("run", task(1), { client: "c", content: new Uint8Array(1) });
 		const path = join(folder, "accepted", "run", task(1));

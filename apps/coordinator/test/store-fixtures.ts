@@ -35,10 +35,17 @@ export const weightsOf = (run: string) => vecOf("f32", 4, sha(`weights of ${run}
 
 /** A model, `clients` trainers named `<run>-0`, …, and a run in phase running. */
 export async function makeRun(store: Store, run: string, clients: number): Promise<readonly ClientId[]> {
-	await store.createToken({ id: `enrol-${run}`, name: "t", hash: sha(`token ${run}`), scope: "enrol", expiresAt: null, usesLeft: null }, by("token.create"));
+	await store.createToken(
+		{ id: `enrol-${run}`, name: "t", hash: sha(`token ${run}`), scope: "enrol", expiresAt: null, usesLeft: null },
+		by("token.create"),
+	);
 	const ids = Array.from({ length: clients }, (_, i) => `${run}-${i}`);
-	for (const id of ids) await store.enrol(sha(`token ${run}`), { id, name: id, credentialHash: sha(`credential ${id}`), installationNonce: "n" });
-	await store.createModel({ id: `model-${run}`, name: `model-${run}`, weights: weightsOf(run).sha256, parameters: 4, layout: LAYOUT, manifest: { kind: "mlp" } }, by("model.create"));
+	for (const id of ids)
+		await store.enrol(sha(`token ${run}`), { id, name: id, credentialHash: sha(`credential ${id}`), installationNonce: "n" });
+	await store.createModel(
+		{ id: `model-${run}`, name: `model-${run}`, weights: weightsOf(run).sha256, parameters: 4, layout: LAYOUT, manifest: { kind: "mlp" } },
+		by("model.create"),
+	);
 	const state: Plain = { model: weightsOf(run), momentum: Float32Array.of(1, -2.5), step: 0 };
 	await store.createRun(
 		{
@@ -89,7 +96,8 @@ export const planned = (key: RoundKey, commit = key.round - 1): RoundState => ({
 	tasks: {},
 });
 
-export const taskOf = (run: string, key: RoundKey, client: ClientId): TaskId => sha(`${run}/${key.kind}/${key.round}/${key.attempt}/${client}`);
+export const taskOf = (run: string, key: RoundKey, client: ClientId): TaskId =>
+	sha(`${run}/${key.kind}/${key.round}/${key.attempt}/${client}`);
 
 /** Opens a round and leases a task to every client. */
 export async function leaseAll(store: Store, run: string, key: RoundKey, clients: readonly ClientId[]): Promise<readonly TaskId[]> {
@@ -102,16 +110,36 @@ export const lease = (store: Store, run: string, key: RoundKey, clients: readonl
 	store.leaseTasks(
 		run,
 		key,
-		clients.map((client, slot) => ({ id: taskOf(run, key, client), client, slot, payload: encodePlain({ start: weightsOf(run) }), carryBasis: null })),
+		clients.map((client, slot) => ({
+			id: taskOf(run, key, client),
+			client,
+			slot,
+			payload: encodePlain({ start: weightsOf(run) }),
+			carryBasis: null,
+		})),
 	);
 
 /** Canonical bytes of some report, different for different `note`s. */
-export const content = (note: string): Uint8Array => encodePlain({ header: note, lanes: { x: vecOf("u8", 16, sha(`lane ${note}`)) }, metrics: {}, numExamples: 7 });
+export const content = (note: string): Uint8Array =>
+	encodePlain({ header: note, lanes: { x: vecOf("u8", 16, sha(`lane ${note}`)) }, metrics: {}, numExamples: 7 });
 
-export const reportOf = (task: TaskId, note: string) => ({ task, digest: sha(note), content: content(note), numExamples: 7, staleness: 0, bytesUp: 100 });
+export const reportOf = (task: TaskId, note: string) => ({
+	task,
+	digest: sha(note),
+	content: content(note),
+	numExamples: 7,
+	staleness: 0,
+	bytesUp: 100,
+});
 
 /** The commit of a round; `previous` is the run's log head. */
-export function commitOf(run: string, key: RoundKey, previous: string, applied: readonly TaskId[], more: Partial<CommitWrite> = {}): CommitWrite {
+export function commitOf(
+	run: string,
+	key: RoundKey,
+	previous: string,
+	applied: readonly TaskId[],
+	more: Partial<CommitWrite> = {},
+): CommitWrite {
 	const entry: CommitEntry = {
 		kind: applied.length === 0 ? "skip" : "commit",
 		commit: key.round,
@@ -127,7 +155,14 @@ export function commitOf(run: string, key: RoundKey, previous: string, applied: 
 		metrics: { loss: 0.25 },
 		previous,
 	};
-	const accepted = applied.map((task, sequence) => ({ task, client: `client ${sequence}`, numExamples: 7, staleness: 0, sequence, digest: sha(task) }));
+	const accepted = applied.map((task, sequence) => ({
+		task,
+		client: `client ${sequence}`,
+		numExamples: 7,
+		staleness: 0,
+		sequence,
+		digest: sha(task),
+	}));
 	return {
 		run,
 		key,

@@ -40,7 +40,10 @@ storeContract("the embedded database in memory, two coordinators", async () => {
 	const database = await PGlite.create();
 	await applyMigrations(embeddedSession(database), await readMigrations(MIGRATIONS));
 	const adapter = new PrismaPGlite(database as unknown as ConstructorParameters<typeof PrismaPGlite>[0]);
-	const [store, other] = [1, 2].map(() => createPrismaStore(new PrismaClient({ adapter }), quiet, () => Promise.resolve())) as [ReturnType<typeof createPrismaStore>, ReturnType<typeof createPrismaStore>];
+	const [store, other] = [1, 2].map(() => createPrismaStore(new PrismaClient({ adapter }), quiet, () => Promise.resolve())) as [
+		ReturnType<typeof createPrismaStore>,
+		ReturnType<typeof createPrismaStore>,
+	];
 	await store.claimEpoch();
 	return {
 		store,
@@ -69,7 +72,7 @@ storeContract("the embedded database in a folder, in its thread", async () => {
 
 storeContract("PostgreSQL, two coordinators", async () => {
 	const url = await postgres.createDatabase();
-	const store = await openDatabase({ url }, quiet, MIGRATIONS);
+	const store = await openDatabase({ url }, quiet, { migrations: MIGRATIONS });
 	// In its thread, as production has it.
 	const other = await openStore({ url, folder: "unused" });
 	const client = new pg.Client({ connectionString: url });
@@ -106,12 +109,18 @@ describe("opening", () => {
 	test("errors cross the thread with code and details", async () => {
 		const store = await openStore({ folder: "unused", memory: true });
 		await store.claimEpoch();
-		await expect(store.revokeToken("nobody's", by("token.revoke"))).rejects.toMatchObject({ name: "RondoError", code: "NOT_FOUND", details: { id: "nobody's" } });
+		await expect(store.revokeToken("nobody's", by("token.revoke"))).rejects.toMatchObject({
+			name: "RondoError",
+			code: "NOT_FOUND",
+			details: { id: "nobody's" },
+		});
 		await store.close();
 	});
 
 	test("a server that does not answer is UNAVAILABLE, a URL of another kind is refused", async () => {
-		await expect(openStore({ folder: "unused", url: "postgresql://rondo@127.0.0.1:1/rondo" })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+		await expect(openStore({ folder: "unused", url: "postgresql://rondo@127.0.0.1:1/rondo" })).rejects.toMatchObject({
+			code: "UNAVAILABLE",
+		});
 		await expect(openStore({ folder: "unused", url: "mysql://127.0.0.1/rondo" })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
 	});
 
@@ -131,7 +140,7 @@ describe("migrations", () => {
 
 	test("coordinators that start together migrate an empty database once", async () => {
 		const url = await postgres.createDatabase();
-		const stores = await Promise.all([1, 2, 3].map(() => openDatabase({ url }, quiet, MIGRATIONS)));
+		const stores = await Promise.all([1, 2, 3].map(() => openDatabase({ url }, quiet, { migrations: MIGRATIONS })));
 		const client = new pg.Client({ connectionString: url });
 		await client.connect();
 		const { rows } = await client.query(`SELECT migration_name, checksum, finished_at IS NOT NULL AS finished FROM "_prisma_migrations"`);
@@ -142,11 +151,16 @@ describe("migrations", () => {
 
 	test("edited, unknown and unfinished migrations are refused, and a failing one leaves nothing behind", async () => {
 		const database = await PGlite.create();
-		const apply = (list: readonly Migration[]) => database.transaction((tx) => applyMigrations(embeddedSession(tx as unknown as PGlite), list));
+		const apply = (list: readonly Migration[]) =>
+			database.transaction((tx) => applyMigrations(embeddedSession(tx as unknown as PGlite), list));
 		await apply(migrations);
 		await apply(migrations);
 		const [first] = migrations;
-		await expect(apply([{ ...first!, checksum: "0".repeat(64) }])).rejects.toMatchObject({ code: "CONFLICT", message: expect.stringContaining("edited") as string, details: { migration: first!.name } });
+		await expect(apply([{ ...first!, checksum: "0".repeat(64) }])).rejects.toMatchObject({
+			code: "CONFLICT",
+			message: expect.stringContaining("edited") as string,
+			details: { migration: first!.name },
+		});
 		await expect(apply([])).rejects.toMatchObject({ code: "CONFLICT", message: expect.stringContaining("does not know") as string });
 		const broken = { name: "29990101000000_broken", sql: `CREATE TABLE "Half" (id INTEGER); SELECT nonsense;`, checksum: "1".repeat(64) };
 		await expect(apply([...migrations, broken])).rejects.toThrow(/nonsense/);

@@ -97,7 +97,7 @@ export function arrayFrom<D extends DType>(dtype: D, bytes: Uint8Array): ArrayOf
 	if (bytes.byteLength % size !== 0) {
 		throw new RondoError("BAD_ENCODING", `${bytes.byteLength} bytes are not a whole number of ${dtype} elements of ${size} bytes`);
 	}
-	const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+	const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
 	const { buffer, byteOffset, byteLength } = aligned;
 	const length = byteLength / size;
 	const make: { readonly [K in DType]: () => ArrayOf<K> } = {
@@ -195,7 +195,7 @@ const decoders: Record<number, TagDecoder> = {
 				const bytes = inner();
 				if (!(bytes instanceof Uint8Array)) throw new Error(`tag of a ${dtype} array on something that is not bytes`);
 				// A copy: the array must not keep the whole message alive, nor alias it.
-				return arrayFrom(dtype, bytes.slice());
+				return arrayFrom(dtype, new Uint8Array(bytes));
 			},
 		]),
 	),

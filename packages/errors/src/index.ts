@@ -1,2 +1,2 @@
 export { ERROR_CODES, type ErrorCode, type ErrorSpec } from "./registry.js";
-export { RondoError, type RondoErrorOptions, isRondoError, toRondoError } from "./rondo-error.js";
+export { isRondoError, RondoError, type RondoErrorOptions, toRondoError } from "./rondo-error.js";

@@ -25,7 +25,13 @@ export class RondoError extends Error {
 
 /** Whether `error` is a RondoError, also one that came from another copy of this package or crossed a thread. */
 export function isRondoError(error: unknown): error is RondoError {
-	return error instanceof Error && error.name === "RondoError" && "code" in error && typeof error.code === "string" && Object.hasOwn(ERROR_CODES, error.code);
+	return (
+		error instanceof Error &&
+		error.name === "RondoError" &&
+		"code" in error &&
+		typeof error.code === "string" &&
+		Object.hasOwn(ERROR_CODES, error.code)
+	);
 }
 
 /** `error` itself when it is a RondoError; otherwise INTERNAL with `error` as its cause. */

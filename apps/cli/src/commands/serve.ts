@@ -22,14 +22,12 @@ export function addServeCommand(program: Command, context: Context): void {
 			const coordinator = await startCoordinator(config);
 			const { restUrl, grpcAddress, adminTokenFile } = coordinator;
 			const ready = { event: "ready", pid: process.pid, restUrl, grpcAddress, dataDir: config.dataDir, adminTokenFile: adminTokenFile ?? null };
-			out.emit(ready, () =>
-				fields({
-					"REST API": `${restUrl}/api/v1`,
-					"for clients": grpcAddress,
-					data: config.dataDir,
-					"admin token": adminTokenFile === undefined ? "made at an earlier start, or configured" : `written to ${adminTokenFile}`,
-				}),
-			);
+			// Standard output is the coordinator's log, JSON lines.
+			if (out.json) out.emit(ready, () => "");
+			else {
+				const token = adminTokenFile === undefined ? "made at an earlier start, or configured" : `written to ${adminTokenFile}`;
+				out.aside(fields({ "REST API": `${restUrl}/api/v1`, "for clients": grpcAddress, data: config.dataDir, "admin token": token }));
+			}
 			context.tellParent?.(ready);
 			try {
 				const failure = await Promise.race([aborted(context.stop), coordinator.failed]);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ReplayStep } from "@rondo/rounds";
 import type { Api } from "../api.js";
 import { AnswerIsNo } from "../failure.js";
-import { type Output, table } from "../output.js";
+import type { Output } from "../output.js";
 import { openReplay } from "../replay.js";
 
 /**
@@ -41,5 +41,5 @@ export async function verifyRun(api: Api, id: string, options: { readonly strate
 
 function stepLine({ round, kind, expected, actual, ok }: ReplayStep): string {
 	const name = kind === "genesis" ? "initial" : kind === "missing" ? "end of log" : `round ${round}${kind === "skip" ? " (skipped)" : ""}`;
-	return table([], [[name.padEnd(12), `expected ${expected}`, `actual ${actual}`, ok ? "same" : "DIFFERENT"]]);
+	return `${name.padEnd(10)}  expected ${expected}  actual ${actual || "none"}  ${ok ? "same" : "DIFFERENT"}`;
 }

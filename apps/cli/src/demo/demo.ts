@@ -57,7 +57,7 @@ export async function runDemo(options: DemoOptions, choices: DemoChoices, out: O
 	try {
 		await Promise.race([new Demo(options, plan, out, children, stop).run(), children.failed, interrupted]);
 	} catch (error) {
-		if (isRondoError(error) && Array.isArray(error.details.lines)) out.warn((error.details.lines as string[]).join("\n"));
+		if (isRondoError(error) && Array.isArray(error.details.lines)) out.aside((error.details.lines as string[]).join("\n"));
 		throw error;
 	} finally {
 		out.say("stopping all processes");

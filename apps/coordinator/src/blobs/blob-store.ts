@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { type FileHandle, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { CHUNK_BYTES, contentDigestOf } from "@rondo/algorithms";
@@ -12,9 +12,13 @@ import {
 	freeBytesOf,
 	makeFolder,
 	partialFolder,
+	readFully,
+	sizeOf,
+	statOf,
 	syncFolder,
 } from "./files.js";
 import { Turns } from "./turns.js";
+import { checkChunk, checkHead, equal, hashChunks, sha256, type Upload, type UploadHead } from "./upload.js";
 
 /** Settings of a blob store. */
 export interface BlobStoreOptions {
@@ -27,27 +31,6 @@ export interface BlobStoreOptions {
 	readonly freeBytes?: () => Promise<number>;
 }
 
-/** What a client says of a blob before it sends it. */
-export interface UploadHead {
-	readonly digest: string;
-	readonly totalBytes: number;
-	/** SHA-256 of every 1 MiB chunk. */
-	readonly chunkHashes: readonly Uint8Array[];
-}
-
-/** One sender's upload. Several may send the same blob at once; what one that goes away has sent stays for the next. */
-export interface Upload {
-	/** Where the next chunk belongs; a whole number of chunks, or everything. */
-	readonly receivedBytes: number;
-	/** Whether the blob is in the store, on disk and under its name. */
-	readonly complete: boolean;
-	/**
-	 * Checks the next chunk and appends it; gives the bytes received. The last chunk completes the blob.
-	 * @throws DIGEST_MISMATCH, SHAPE_MISMATCH (not the chunk's length), CONFLICT (upload is complete), DISK_FULL; the upload can go on after each.
-	 */
-	append(chunk: Uint8Array): Promise<number>;
-}
-
 /** State of a blob: its size when it is complete, and what has been received of it. */
 export interface BlobStat {
 	readonly size: number | undefined;
@@ -55,7 +38,6 @@ export interface BlobStat {
 }
 
 const KNOWN_HASHES = 1024;
-const SHA256_BYTES = 32;
 
 /**
  * Content-addressed folder: the blob with digest abcdef… is the file ab/cdef…. A file under its name is complete,
@@ -104,9 +86,9 @@ export class BlobStore {
 	 * @throws INVALID_ARGUMENT, TOO_LARGE, DIGEST_MISMATCH (the chunk hashes do not give the digest), DISK_FULL.
 	 */
 	async openUpload(head: UploadHead): Promise<Upload> {
-		this.#checkHead(head);
+		checkHead(head, this.#options.maxBlobBytes);
 		const { digest, totalBytes } = head;
-		const at = await this.#turns.take(digest, async () => {
+		const at = await this.#writing(digest, async () => {
 			if (await this.#renew(digest)) return totalBytes;
 			const received = await this.#verifiedPart(head);
 			await this.#requireBytes(totalBytes - received);
@@ -125,7 +107,7 @@ export class BlobStore {
 			append: async (chunk) => {
 				if (complete) throw new RondoError("CONFLICT", `blob ${digest} is complete; no chunk is expected`, { details: { digest } });
 				checkChunk(head, receivedBytes, chunk);
-				complete = await this.#turns.take(digest, () => this.#append(head, receivedBytes, chunk));
+				complete = await this.#writing(digest, () => this.#append(head, receivedBytes, chunk));
 				receivedBytes += chunk.length;
 				return receivedBytes;
 			},
@@ -137,23 +119,24 @@ export class BlobStore {
 		const chunkHashes: Uint8Array[] = [];
 		for (let from = 0; from < bytes.length; from += CHUNK_BYTES) chunkHashes.push(sha256(bytes.subarray(from, from + CHUNK_BYTES)));
 		const digest = contentDigestOf(bytes.length, chunkHashes);
-		this.#checkHead({ digest, totalBytes: bytes.length, chunkHashes });
-		if (await this.#renew(digest)) return digest;
-		await this.#requireBytes(bytes.length);
-		const temporary = join(partialFolder(this.#options.folder), `${randomUUID()}.tmp`);
-		try {
-			const file = await open(temporary, "wx");
+		checkHead({ digest, totalBytes: bytes.length, chunkHashes }, this.#options.maxBlobBytes);
+		await this.#writing(digest, async () => {
+			if (await this.#renew(digest)) return;
+			await this.#requireBytes(bytes.length);
+			const temporary = join(partialFolder(this.#options.folder), `${randomUUID()}.tmp`);
 			try {
-				await file.writeFile(bytes);
-				await file.sync();
+				const file = await open(temporary, "wx");
+				try {
+					await file.writeFile(bytes);
+					await file.sync();
+				} finally {
+					await file.close();
+				}
+				await this.#rename(temporary, digest);
 			} finally {
-				await file.close();
+				await rm(temporary, { force: true });
 			}
-			await this.#rename(temporary, digest);
-		} catch (error) {
-			await rm(temporary, { force: true });
-			throw diskErrorOf(error, this.#options.folder);
-		}
+		});
 		return digest;
 	}
 
@@ -267,28 +250,12 @@ export class BlobStore {
 		}
 	}
 
-	#checkHead({ digest, totalBytes, chunkHashes }: UploadHead): void {
-		checkDigest(digest);
-		const { maxBlobBytes } = this.#options;
-		if (!Number.isSafeInteger(totalBytes) || totalBytes < 0)
-			throw new RondoError("INVALID_ARGUMENT", `totalBytes must be a non-negative integer, got ${totalBytes}`);
-		if (totalBytes > maxBlobBytes) {
-			throw new RondoError("TOO_LARGE", `totalBytes is ${totalBytes}, blobs may have at most ${maxBlobBytes} bytes`, {
-				details: { digest, totalBytes, maxBlobBytes },
-			});
-		}
-		const chunks = Math.ceil(totalBytes / CHUNK_BYTES);
-		if (chunkHashes.length !== chunks || chunkHashes.some((hash) => hash.length !== SHA256_BYTES)) {
-			throw new RondoError(
-				"INVALID_ARGUMENT",
-				`chunkHashes must be ${chunks} hashes of ${SHA256_BYTES} bytes for ${totalBytes} bytes, got ${chunkHashes.length}`,
-				{ details: { digest, totalBytes } },
-			);
-		}
-		if (contentDigestOf(totalBytes, chunkHashes) !== digest) {
-			throw new RondoError("DIGEST_MISMATCH", `the chunk hashes of blob ${digest} do not give its digest`, {
-				details: { digest, totalBytes },
-			});
+	/** Work on one blob in turn with others. @throws DISK_FULL for what a full disk answers. */
+	async #writing<T>(digest: string, work: () => Promise<T>): Promise<T> {
+		try {
+			return await this.#turns.take(digest, work);
+		} catch (error) {
+			throw diskErrorOf(error, this.#options.folder);
 		}
 	}
 
@@ -335,7 +302,7 @@ export class BlobStore {
 		} catch (error) {
 			// Half a chunk must not stay: it would take the place that the disk lacks. The error to tell is the first one.
 			await file.truncate(at).catch(() => undefined);
-			throw diskErrorOf(error, this.#options.folder);
+			throw error;
 		} finally {
 			await file.close();
 		}
@@ -351,7 +318,7 @@ export class BlobStore {
 		} catch (error) {
 			// After a failed sync nobody knows which pages are on disk, and a second sync would claim success.
 			await rm(partial, { force: true });
-			throw diskErrorOf(error, this.#options.folder);
+			throw error;
 		} finally {
 			await file.close();
 		}
@@ -396,52 +363,5 @@ export class BlobStore {
 	#partial(digest: string): string {
 		checkDigest(digest);
 		return join(partialFolder(this.#options.folder), digest);
-	}
-}
-
-const sha256 = (bytes: Uint8Array): Uint8Array => createHash("sha256").update(bytes).digest();
-
-const equal = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, i) => byte === b[i]);
-
-function checkChunk({ digest, totalBytes, chunkHashes }: UploadHead, at: number, chunk: Uint8Array): void {
-	const index = at / CHUNK_BYTES;
-	const expected = Math.min(CHUNK_BYTES, totalBytes - at);
-	if (chunk.length !== expected) {
-		throw new RondoError("SHAPE_MISMATCH", `chunk ${index} of blob ${digest} must have ${expected} bytes, got ${chunk.length}`, {
-			details: { digest, index, expected, got: chunk.length },
-		});
-	}
-	if (!equal(sha256(chunk), chunkHashes[index]!)) {
-		throw new RondoError("DIGEST_MISMATCH", `chunk ${index} of blob ${digest} does not have the hash that was announced`, {
-			details: { digest, index },
-		});
-	}
-}
-
-async function hashChunks(file: FileHandle, bytes: number, digest: string): Promise<readonly Uint8Array[]> {
-	const hashes: Uint8Array[] = [];
-	for (let from = 0; from < bytes; from += CHUNK_BYTES)
-		hashes.push(sha256(await readFully(file, from, Math.min(CHUNK_BYTES, bytes - from), digest)));
-	return hashes;
-}
-
-async function readFully(file: FileHandle, from: number, length: number, digest: string): Promise<Uint8Array> {
-	const bytes = new Uint8Array(length);
-	for (let done = 0; done < length; ) {
-		const { bytesRead } = await file.read(bytes, done, length - done, from + done);
-		if (bytesRead === 0) throw blobMissing(digest);
-		done += bytesRead;
-	}
-	return bytes;
-}
-
-const sizeOf = async (path: string): Promise<number | undefined> => (await statOf(path))?.size;
-
-async function statOf(path: string): Promise<{ readonly size: number; readonly mtimeMs: number } | undefined> {
-	try {
-		return await stat(path);
-	} catch (error) {
-		if (failedWith(error, "ENOENT")) return undefined;
-		throw error;
 	}
 }

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { mkdir, open, statfs } from "node:fs/promises";
+import { type FileHandle, mkdir, open, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { RondoError } from "@rondo/errors";
 
@@ -61,4 +61,28 @@ export async function makeFolder(folder: string): Promise<void> {
 export async function freeBytesOf(folder: string): Promise<number> {
 	const { bavail, bsize } = await statfs(folder);
 	return bavail * bsize;
+}
+
+/** Exactly `length` bytes of a blob's file. @throws BLOB_MISSING when it ends before. */
+export async function readFully(file: FileHandle, from: number, length: number, digest: string): Promise<Uint8Array> {
+	const bytes = new Uint8Array(length);
+	for (let done = 0; done < length; ) {
+		const { bytesRead } = await file.read(bytes, done, length - done, from + done);
+		if (bytesRead === 0) throw blobMissing(digest);
+		done += bytesRead;
+	}
+	return bytes;
+}
+
+/** Size of a file; undefined when there is none. */
+export const sizeOf = async (path: string): Promise<number | undefined> => (await statOf(path))?.size;
+
+/** Size and time of a file; undefined when there is none. */
+export async function statOf(path: string): Promise<{ readonly size: number; readonly mtimeMs: number } | undefined> {
+	try {
+		return await stat(path);
+	} catch (error) {
+		if (failedWith(error, "ENOENT")) return undefined;
+		throw error;
+	}
 }

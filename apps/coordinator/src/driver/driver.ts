@@ -95,7 +95,12 @@ export class Driver implements RunService {
 		const code = past === null || past.client !== client ? "NOT_SELECTED" : "RUN_OVER";
 		if (code === "RUN_OVER" && past?.acceptedDigest !== undefined) {
 			const digest = createHash("sha256").update(content).digest("hex");
-			this.#link?.receipt({ task, client, code: digest === past.acceptedDigest ? "DUPLICATE" : "CONFLICT", acceptedDigest: past.acceptedDigest });
+			this.#link?.receipt({
+				task,
+				client,
+				code: digest === past.acceptedDigest ? "DUPLICATE" : "CONFLICT",
+				acceptedDigest: past.acceptedDigest,
+			});
 			return;
 		}
 		this.#link?.receipt({ task, client, code });
@@ -106,7 +111,9 @@ export class Driver implements RunService {
 		const actor = this.#runOfOpen(task);
 		const found = actor?.find(task);
 		if (actor === undefined || found === undefined || found.task.client !== client) {
-			throw new RondoError("CONFLICT", `task_id: client ${client} holds no lease on task ${task}`, { details: { field: "task_id", value: task } });
+			throw new RondoError("CONFLICT", `task_id: client ${client} holds no lease on task ${task}`, {
+				details: { field: "task_id", value: task },
+			});
 		}
 		return (await this.#ports.engine.bounds(actor.spec)).report;
 	}
@@ -122,12 +129,26 @@ export class Driver implements RunService {
 		for (const actor of this.#actors.values()) {
 			const found = actor.find(task);
 			if (found === undefined || found.task.client !== client) continue;
-			this.#notices.notify({ run: actor.id, type: "progress", kind: found.round.kind, round: found.round.round, attempt: found.round.attempt, client, done, total });
+			this.#notices.notify({
+				run: actor.id,
+				type: "progress",
+				kind: found.round.kind,
+				round: found.round.round,
+				attempt: found.round.attempt,
+				client,
+				done,
+				total,
+			});
 		}
 	}
 
 	/** The newest state of a run, for a client that wants the current model. @throws NOT_FOUND, RUN_OVER. */
-	async current(run: string): Promise<{ readonly spec: RunSpec; readonly manifest: unknown; readonly position: RunPosition; readonly logHead: { readonly commit: number; readonly hash: string } }> {
+	async current(run: string): Promise<{
+		readonly spec: RunSpec;
+		readonly manifest: unknown;
+		readonly position: RunPosition;
+		readonly logHead: { readonly commit: number; readonly hash: string };
+	}> {
 		const actor = this.#actors.get(run);
 		if (actor !== undefined) return { spec: actor.spec, manifest: actor.manifest, position: actor.position(), logHead: actor.logHead };
 		const row = await this.#ports.store.getRun(run);
@@ -150,10 +171,14 @@ export class Driver implements RunService {
 	async submit(submission: RunSubmission, actor: Actor): ReturnType<RunService["submit"]> {
 		const { store, engine } = this.#ports;
 		const model = await store.getModel(submission.model);
-		if (model === null) throw new RondoError("NOT_FOUND", `model: no model ${submission.model}; import one with \`rondo model import\``, { details: { field: "model", value: submission.model } });
+		if (model === null)
+			throw new RondoError("NOT_FOUND", `model: no model ${submission.model}; import one with \`rondo model import\``, {
+				details: { field: "model", value: submission.model },
+			});
 		for (const field of ["publicSeed", "secretSeed"] as const) {
 			const seed = submission[field];
-			if (seed !== undefined && !HEX_SEED.test(seed)) throw new RondoError("INVALID_ARGUMENT", `${field}: not 64 hexadecimal digits`, { details: { field } });
+			if (seed !== undefined && !HEX_SEED.test(seed))
+				throw new RondoError("INVALID_ARGUMENT", `${field}: not 64 hexadecimal digits`, { details: { field } });
 		}
 		const { version, config, bounds } = await engine.resolve(submission.strategy, submission.options ?? {}, model.layout);
 		const settings: RunSettings = {
@@ -164,7 +189,7 @@ export class Driver implements RunService {
 			evaluateEvery: submission.evaluateEvery ?? 0,
 			evaluateDeadlineMs: submission.evaluateDeadlineMs ?? 600_000,
 		};
-		const id = randomUUID();
+		const id = runIdOf(submission);
 		const publicSeed = submission.publicSeed ?? randomBytes(32).toString("hex");
 		const initial = vecOf("f32", model.parameters, model.weights);
 		const spec: RunSpec = { run: id, strategy: submission.strategy, version, config, layout: model.layout, initial, publicSeed };
@@ -172,7 +197,9 @@ export class Driver implements RunService {
 		const run = await store.createRun(
 			{
 				id,
-				name: submission.name ?? `${submission.strategy}-${new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-")}-${id.slice(0, 4)}`,
+				name:
+					submission.name ??
+					`${submission.strategy}-${new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-")}-${id.slice(0, 4)}`,
 				modelId: model.id,
 				strategy: submission.strategy,
 				strategyVersion: version,
@@ -207,7 +234,10 @@ export class Driver implements RunService {
 		const { store } = this.#ports;
 		const row = await this.#row(idOrName);
 		const run = this.#actors.get(row.id);
-		if (run === undefined) throw new RondoError("CONFLICT", `run ${row.name} is ${row.phase}; it cannot ${event.type}`, { details: { field: "phase", value: row.phase } });
+		if (run === undefined)
+			throw new RondoError("CONFLICT", `run ${row.name} is ${row.phase}; it cannot ${event.type}`, {
+				details: { field: "phase", value: row.phase },
+			});
 		await run.post(event);
 		await store.appendAudit({ actor, action: `run.${event.type}`, subject: row.id, details: {} });
 		return this.#row(row.id);
@@ -269,6 +299,15 @@ export class Driver implements RunService {
 	#post(actor: RunActor, event: RunEvent): void {
 		actor.post(event).catch((error: unknown) => this.#ports.log.debug({ err: error, event: event.type }, "event not handled"));
 	}
+}
+
+/** Random, or for an experiment with a given secret seed a function of its seeds and name: tasks are named after it. */
+function runIdOf({ secretSeed, publicSeed = "", name = "" }: RunSubmission): string {
+	if (secretSeed === undefined) return randomUUID();
+	const hex = createHash("sha256")
+		.update(JSON.stringify(["rondo-run/1", secretSeed, publicSeed, name]))
+		.digest("hex");
+	return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join("-");
 }
 
 const specOf = (row: RunRow, layout: RunSpec["layout"], digest: string, length: number): RunSpec => ({

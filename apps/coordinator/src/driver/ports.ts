@@ -1,6 +1,5 @@
 import type { ClientId, Plain, Plan } from "@rondo/algorithms";
-import type { Receipt, RoundKey, TaskId } from "@rondo/rounds";
-import type { RunPhase } from "@rondo/rounds";
+import type { Receipt, RoundKey, RunPhase, TaskId } from "@rondo/rounds";
 import type { RunSpec } from "../engine/engine.js";
 
 /** A task as it goes to a client. */

@@ -184,7 +184,9 @@ export class RunActor {
 	async offersFor(client: ClientId, alreadyTrained: ReadonlySet<TaskId>): Promise<void> {
 		for (const round of this.#machine.open) {
 			if (round.phase !== "collecting") continue;
-			const tasks = Object.values(round.tasks).filter((task) => task.client === client && task.phase === "leased" && !alreadyTrained.has(task.id));
+			const tasks = Object.values(round.tasks).filter(
+				(task) => task.client === client && task.phase === "leased" && !alreadyTrained.has(task.id),
+			);
 			await this.#offer(keyOf(round), tasks);
 		}
 	}
@@ -262,7 +264,8 @@ export class RunActor {
 	#round(key: RoundKey): { readonly state: RoundState; readonly open: OpenRound } {
 		const state = this.#machine.open.find((round) => sameKey(keyOf(round), key));
 		const open = this.#rounds.get(keyText(this.id, key));
-		if (state === undefined || open === undefined) throw new RondoError("INTERNAL", `run ${this.id}: round ${keyText(this.id, key)} is not open`);
+		if (state === undefined || open === undefined)
+			throw new RondoError("INTERNAL", `run ${this.id}: round ${keyText(this.id, key)} is not open`);
 		return { state, open };
 	}
 
@@ -306,7 +309,10 @@ export class RunActor {
 				return;
 			case "endTask":
 				await store.endTask(this.id, effect.task, effect.phase, effect.reason);
-				this.#log.warn({ task: effect.task, outcome: effect.phase, reason: effect.reason, round: effect.key.round }, "task ended without a report");
+				this.#log.warn(
+					{ task: effect.task, outcome: effect.phase, reason: effect.reason, round: effect.key.round },
+					"task ended without a report",
+				);
 				notify({ run: this.id, type: "rejected", ...effect.key, reason: effect.reason });
 				return;
 			case "receipt":
@@ -394,7 +400,8 @@ export class RunActor {
 		const { store, engine, notify } = this.#ports;
 		const { open } = this.#round(key);
 		const clients = tasks.map((task) => task.client);
-		const payloads = open.payload === null ? await engine.tasks(this.spec, this.position(open.population), clients) : clients.map(() => open.payload!);
+		const payloads =
+			open.payload === null ? await engine.tasks(this.spec, this.position(open.population), clients) : clients.map(() => open.payload!);
 		const rows = await Promise.all(
 			tasks.map(async (task, i) => ({
 				id: task.id,
@@ -492,7 +499,12 @@ export class RunActor {
 		if (effect.skip) {
 			// The machine has counted this commit already; the record is that of the position before.
 			const position = { ...this.position(open.population), commit: this.#machine.commit - 1, round: key.round };
-			const record = await engine.skip(this.spec, { position, attempt: key.attempt, incarnation: this.#machine.incarnation, previous: this.#logHead });
+			const record = await engine.skip(this.spec, {
+				position,
+				attempt: key.attempt,
+				incarnation: this.#machine.incarnation,
+				previous: this.#logHead,
+			});
 			outcome = { state: this.#state, members: [], record, metrics: {}, scores: {} };
 		}
 		if (outcome === undefined) throw new RondoError("INTERNAL", `round ${text} is committed without an outcome`);
@@ -516,7 +528,10 @@ export class RunActor {
 		this.#logHead = record.hash;
 		this.#rounds.delete(text);
 		await engine.drop(text);
-		this.#log.info({ round: key.round, attempt: key.attempt, commit: record.commit, reports: effect.applied.length, hash: record.hash, metrics }, "round committed");
+		this.#log.info(
+			{ round: key.round, attempt: key.attempt, commit: record.commit, reports: effect.applied.length, hash: record.hash, metrics },
+			"round committed",
+		);
 		notify({ run: this.id, type: "committed", ...key, commit: record.commit, metrics });
 	}
 

@@ -63,12 +63,27 @@ export interface StrategyInfo {
 	readonly headerOnly: boolean;
 }
 
+/** Weights that were taken out of a safetensors file. */
+export interface ImportedWeights {
+	/** Content digest of the float32 bytes. */
+	readonly digest: string;
+	readonly layout: Layout;
+}
+
 /** Methods of the engine's worker. */
 export interface EngineMethods {
 	/** Strategies that this coordinator can run. */
 	strategies(): readonly StrategyInfo[];
 	/** Validates options. @throws UNKNOWN_STRATEGY, UNKNOWN_OPTION, INVALID_ARGUMENT. */
-	resolve(strategy: string, options: unknown, layout: Layout): { readonly version: number; readonly config: Plain; readonly bounds: { readonly task: number; readonly download: number; readonly report: number } };
+	resolve(
+		strategy: string,
+		options: unknown,
+		layout: Layout,
+	): {
+		readonly version: number;
+		readonly config: Plain;
+		readonly bounds: { readonly task: number; readonly download: number; readonly report: number };
+	};
 	genesis(spec: RunSpec): { readonly state: Plain; readonly record: LogRecord };
 	/** Bounds of a run's messages. */
 	bounds(spec: RunSpec): { readonly task: number; readonly download: number; readonly report: number };
@@ -86,4 +101,6 @@ export interface EngineMethods {
 	drop(key: string): void;
 	/** Materialises the current weights. @throws CONFLICT when the strategy has no model. */
 	model(spec: RunSpec, position: RunPosition): Vec<"f32">;
+	/** Stores the weights of a safetensors file as float32. @throws BAD_SAFETENSORS, NOT_FINITE that name the tensor. */
+	importWeights(file: ArrayBuffer): ImportedWeights;
 }

@@ -1,10 +1,11 @@
 import { workerData } from "node:worker_threads";
-import { type Plain, loadRegistry, resolveConfig, type Vec } from "@rondo/algorithms";
+import { loadRegistry, type Plain, resolveConfig, type Vec } from "@rondo/algorithms";
 import { RondoError, toRondoError } from "@rondo/errors";
 import { decodeReport, type Fold, type Position, RunEngine, reportDigest } from "@rondo/rounds";
 import { openSyncIo } from "../blobs/sync-io.js";
 import { answerCalls } from "../threads/rpc.js";
 import type { EngineMethods, RunPosition, RunSpec } from "./engine.js";
+import { importWeights } from "./import-weights.js";
 
 // Entry of the worker thread in which strategies run: their server halves, the exact sums, the reading of reports.
 
@@ -29,18 +30,34 @@ function engineOf(spec: RunSpec): RunEngine {
 	const { run, config, layout, initial, publicSeed } = spec;
 	const strategy = registry.strategy(spec.strategy);
 	if (strategy.version !== spec.version) {
-		throw new RondoError("STRATEGY_VERSION", `the run is pinned to ${spec.strategy}@${spec.version}, this coordinator has version ${strategy.version}`);
+		throw new RondoError(
+			"STRATEGY_VERSION",
+			`the run is pinned to ${spec.strategy}@${spec.version}, this coordinator has version ${strategy.version}`,
+		);
 	}
 	const engine = new RunEngine({ run, strategy, codec: registry.codec, config, layout, initial, publicSeed, io, source });
 	engines.set(run, engine);
 	return engine;
 }
 
-const positionOf = ({ state, members, commit, round, population }: RunPosition): Position => ({ state, members: new Map(members), commit, round, population });
+const positionOf = ({ state, members, commit, round, population }: RunPosition): Position => ({
+	state,
+	members: new Map(members),
+	commit,
+	round,
+	population,
+});
 
 const methods: EngineMethods = {
 	strategies: () =>
-		registry.strategies().map(({ name, version, summary, schema, needs, unpack }) => ({ name, version, summary, schema, needs, headerOnly: unpack !== undefined })),
+		registry.strategies().map(({ name, version, summary, schema, needs, unpack }) => ({
+			name,
+			version,
+			summary,
+			schema,
+			needs,
+			headerOnly: unpack !== undefined,
+		})),
 
 	resolve(name, options, layout) {
 		const strategy = registry.strategy(name);
@@ -116,6 +133,8 @@ const methods: EngineMethods = {
 	},
 
 	model: (spec, position) => engineOf(spec).model(positionOf(position)),
+
+	importWeights: (file) => importWeights(io, new Uint8Array(file)),
 };
 
 answerCalls(methods as unknown as Parameters<typeof answerCalls>[0]);

@@ -59,17 +59,24 @@ export function createBlobCalls({ store, blobs, driver, sessions, checkpoint, lo
 					const totalBytes = Number(message.start.totalBytes);
 					const limit = await driver.reportLimit(task, client.id);
 					if (totalBytes > limit) {
-						throw new RondoError("TOO_LARGE", `total_bytes: ${totalBytes} is more than the ${limit} bytes that a report of this run may have`, { details: { field: "total_bytes", value: totalBytes, limit } });
+						throw new RondoError(
+							"TOO_LARGE",
+							`total_bytes: ${totalBytes} is more than the ${limit} bytes that a report of this run may have`,
+							{ details: { field: "total_bytes", value: totalBytes, limit } },
+						);
 					}
 					upload = await blobs.openUpload({ digest: digestHex(message.start.digest), totalBytes, chunkHashes: message.start.chunkHashes });
 					receivedBytes = upload.receivedBytes;
 					if (Number(message.start.offset) !== receivedBytes && !upload.complete) {
-						throw new RondoError("INVALID_ARGUMENT", `offset: ${message.start.offset}, but ${receivedBytes} bytes are here; ask StatBlob`, { details: { field: "offset", value: Number(message.start.offset) } });
+						throw new RondoError("INVALID_ARGUMENT", `offset: ${message.start.offset}, but ${receivedBytes} bytes are here; ask StatBlob`, {
+							details: { field: "offset", value: Number(message.start.offset) },
+						});
 					}
 				} else if (message?.$case === "chunk") {
 					if (upload === undefined) throw new RondoError("INVALID_ARGUMENT", "chunk: comes before start");
 					if (upload.complete) continue;
-					if (message.chunk.length > CHUNK_BYTES) throw new RondoError("TOO_LARGE", `chunk: ${message.chunk.length} bytes, the limit is ${CHUNK_BYTES}`);
+					if (message.chunk.length > CHUNK_BYTES)
+						throw new RondoError("TOO_LARGE", `chunk: ${message.chunk.length} bytes, the limit is ${CHUNK_BYTES}`);
 					receivedBytes = await upload.append(message.chunk);
 					bytesUp += message.chunk.length;
 				} else {
@@ -89,11 +96,14 @@ export function createBlobCalls({ store, blobs, driver, sessions, checkpoint, lo
 		checkGetBlobRequest(call.request);
 		const digest = digestHex(call.request.digest);
 		const stat = await blobs.stat(digest);
-		if (stat.size === undefined) throw new RondoError("NOT_FOUND", `digest: no blob ${digest}`, { details: { field: "digest", value: digest } });
+		if (stat.size === undefined)
+			throw new RondoError("NOT_FOUND", `digest: no blob ${digest}`, { details: { field: "digest", value: digest } });
 		const write = async (response: GetBlobResponse): Promise<void> => {
 			if (!call.write(response)) await new Promise((resolve) => call.once("drain", resolve));
 		};
-		await write({ message: { $case: "start", start: { totalBytes: BigInt(stat.size), chunkHashes: [...(await blobs.chunkHashes(digest))] } } });
+		await write({
+			message: { $case: "start", start: { totalBytes: BigInt(stat.size), chunkHashes: [...(await blobs.chunkHashes(digest))] } },
+		});
 		let bytesDown = 0;
 		for (let from = Number(call.request.offset); from < stat.size && !call.cancelled; from += CHUNK_BYTES) {
 			const chunk = await blobs.read(digest, from, Math.min(from + CHUNK_BYTES, stat.size));

@@ -1,13 +1,14 @@
 import { randomBytes } from "node:crypto";
 import type { Metadata, ServerDuplexStream } from "@grpc/grpc-js";
+import { encodePlain, type Plain } from "@rondo/algorithms";
 import { RondoError, toRondoError } from "@rondo/errors";
 import {
+	ConnectRequest,
+	type ConnectResponse,
 	checkConnectRequest,
 	checkEnrolRequest,
 	checkGetCurrentTaskRequest,
 	checkReadLogRequest,
-	ConnectRequest,
-	type ConnectResponse,
 	digestBytes,
 	digestHex,
 	type FederationServiceServer,
@@ -15,7 +16,6 @@ import {
 	PROTOCOL_VERSION,
 	toServiceError,
 } from "@rondo/protocol";
-import { encodePlain, type Plain } from "@rondo/algorithms";
 import type { Logger } from "pino";
 import { authenticateClient } from "../auth/authenticate.js";
 import { hashSecret, newSecret, SECRET_PREFIXES } from "../auth/secrets.js";
@@ -45,7 +45,8 @@ const LOG_PAGE = 100;
 export async function identify(store: Store, metadata: Metadata): Promise<ClientRow> {
 	const header = metadata.get("authorization")[0];
 	const credential = typeof header === "string" && header.startsWith("Bearer ") ? header.slice(7) : undefined;
-	if (credential === undefined) throw new RondoError("UNAUTHENTICATED", "authorization: no bearer credential in the call's metadata; enrol first");
+	if (credential === undefined)
+		throw new RondoError("UNAUTHENTICATED", "authorization: no bearer credential in the call's metadata; enrol first");
 	return authenticateClient(store, credential);
 }
 
@@ -72,14 +73,18 @@ export function createFederationService(ports: FederationPorts): FederationServi
 		enrol: unary(async (request) => {
 			checkEnrolRequest(request);
 			if (request.certificateRequest.length > 0) {
-				throw new RondoError("INVALID_ARGUMENT", "certificate_request: this coordinator enrols by token only; leave it empty", { details: { field: "certificate_request" } });
+				throw new RondoError("INVALID_ARGUMENT", "certificate_request: this coordinator enrols by token only; leave it empty", {
+					details: { field: "certificate_request" },
+				});
 			}
 			const credential = newSecret(SECRET_PREFIXES.client);
-			const suffix = randomBytes(4).toString("hex");
-			const id = request.clientName === "" ? `client-${suffix}` : `${request.clientName}-${suffix}`;
+			// A free name becomes the id, so that logs read well and experiments repeat; a taken one gets a random ending.
+			const { clientName } = request;
+			const free = clientName !== "" && (await store.getClient(clientName)) === null;
+			const id = free ? clientName : `${clientName === "" ? "client" : clientName}-${randomBytes(4).toString("hex")}`;
 			const client = await store.enrol(hashSecret(request.token), {
 				id,
-				name: request.clientName === "" ? id : request.clientName,
+				name: clientName === "" ? id : clientName,
 				credentialHash: hashSecret(credential),
 				installationNonce: Buffer.from(request.installationNonce).toString("hex"),
 			});
@@ -104,7 +109,11 @@ export function createFederationService(ports: FederationPorts): FederationServi
 					for (;;) {
 						const page = await store.readLog(run.id, from, LOG_PAGE);
 						for (const record of page) {
-							const more = call.write({ commit: BigInt(record.commit), entry: encodePlain(record.entry as unknown as Plain), hash: digestBytes(record.hash) });
+							const more = call.write({
+								commit: BigInt(record.commit),
+								entry: encodePlain(record.entry as unknown as Plain),
+								hash: digestBytes(record.hash),
+							});
 							if (!more) await new Promise((resolve) => call.once("drain", resolve));
 						}
 						from += page.length;
@@ -173,15 +182,26 @@ function serveStream(ports: FederationPorts, call: ServerDuplexStream<ConnectReq
 	};
 	const expectHeartbeat = (): void => {
 		clearTimeout(timer);
-		timer = setTimeout(() => fail(new RondoError("UNAVAILABLE", `no heartbeat for ${heartbeatMs * MISSED_HEARTBEATS} ms`)), heartbeatMs * MISSED_HEARTBEATS);
+		timer = setTimeout(
+			() => fail(new RondoError("UNAVAILABLE", `no heartbeat for ${heartbeatMs * MISSED_HEARTBEATS} ms`)),
+			heartbeatMs * MISSED_HEARTBEATS,
+		);
 	};
 
 	const open = async (hello: Hello): Promise<void> => {
 		const client = await identify(store, call.metadata);
 		const nonce = Buffer.from(hello.installationNonce).toString("hex");
 		if (nonce !== client.installationNonce) {
-			await store.appendAudit({ actor: `client:${client.id}`, action: "client.cloned", subject: client.id, details: { enrolled: client.installationNonce, presented: nonce } });
-			throw new RondoError("FORBIDDEN", `installation_nonce: client ${client.id} was enrolled by another installation; a copied state folder must enrol anew`);
+			await store.appendAudit({
+				actor: `client:${client.id}`,
+				action: "client.cloned",
+				subject: client.id,
+				details: { enrolled: client.installationNonce, presented: nonce },
+			});
+			throw new RondoError(
+				"FORBIDDEN",
+				`installation_nonce: client ${client.id} was enrolled by another installation; a copied state folder must enrol anew`,
+			);
 		}
 		if (!(await store.touchClient(client.id, Number(hello.session)))) {
 			throw new RondoError("SUPERSEDED", `session: ${hello.session} is lower than one that client ${client.id} used before`);
@@ -202,7 +222,8 @@ function serveStream(ports: FederationPorts, call: ServerDuplexStream<ConnectReq
 		const { message } = request;
 		if (message === undefined) throw new RondoError("INVALID_ARGUMENT", "message: empty, or of a kind that this coordinator does not know");
 		if (session === undefined) {
-			if (message.$case !== "hello") throw new RondoError("INVALID_ARGUMENT", `message: the first message of a stream is hello, not ${message.$case}`);
+			if (message.$case !== "hello")
+				throw new RondoError("INVALID_ARGUMENT", `message: the first message of a stream is hello, not ${message.$case}`);
 			return open(message.hello);
 		}
 		const { client } = session;

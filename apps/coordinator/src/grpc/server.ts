@@ -24,7 +24,9 @@ export async function startGrpcServer(options: {
 	const health = new HealthImplementation({ "": "NOT_SERVING", "rondo.v1.FederationService": "NOT_SERVING" });
 	health.addToServer(server);
 	const credentials =
-		tls === undefined ? ServerCredentials.createInsecure() : ServerCredentials.createSsl(null, [{ cert_chain: tls.certificate, private_key: tls.key }]);
+		tls === undefined
+			? ServerCredentials.createInsecure()
+			: ServerCredentials.createSsl(null, [{ cert_chain: tls.certificate, private_key: tls.key }]);
 	const bound = await new Promise<number>((resolve, reject) => {
 		server.bindAsync(`${host}:${port}`, credentials, (cause, actual) => {
 			if (cause === null) resolve(actual);

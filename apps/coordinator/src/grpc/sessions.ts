@@ -5,8 +5,8 @@ import {
 	digestBytes,
 	type Hello,
 	type InlineBlob,
-	LIMITS,
 	type LaneSpec,
+	LIMITS,
 	ReceiptCode,
 	SettlementOutcome,
 	TaskKind,
@@ -101,7 +101,10 @@ export class Sessions implements ClientLink, PresenceView {
 	add(session: Session): void {
 		const present = this.#sessions.get(session.client);
 		if (present !== undefined) {
-			const superseded = new RondoError("SUPERSEDED", `client ${session.client}: another connection with a higher session number took over`);
+			const superseded = new RondoError(
+				"SUPERSEDED",
+				`client ${session.client}: another connection with a higher session number took over`,
+			);
 			if (present.number > session.number) throw superseded;
 			present.end(superseded);
 		}
@@ -225,7 +228,14 @@ export class Sessions implements ClientLink, PresenceView {
 	retry(client: ClientId, task: TaskId, error: { readonly code: ErrorCode; readonly message: string }): void {
 		const down = this.#sessions.get(client)?.send({
 			$case: "receipt",
-			receipt: { taskId: digestBytes(task), code: ReceiptCode.RETRY, acceptedDigest: new Uint8Array(), round: 0, errorCode: error.code, errorMessage: error.message },
+			receipt: {
+				taskId: digestBytes(task),
+				code: ReceiptCode.RETRY,
+				acceptedDigest: new Uint8Array(),
+				round: 0,
+				errorCode: error.code,
+				errorMessage: error.message,
+			},
 		});
 		if (down !== undefined) this.count(task, { down });
 	}
@@ -245,7 +255,10 @@ export class Sessions implements ClientLink, PresenceView {
 	runUpdate(run: string, phase: RunPhase, logHead: { readonly commit: number; readonly hash: string }): void {
 		for (const session of this.#sessions.values()) {
 			if (!session.knownRuns.has(run)) continue;
-			session.send({ $case: "runUpdate", runUpdate: { runId: run, phase, logHead: { commit: BigInt(logHead.commit), hash: digestBytes(logHead.hash) } } });
+			session.send({
+				$case: "runUpdate",
+				runUpdate: { runId: run, phase, logHead: { commit: BigInt(logHead.commit), hash: digestBytes(logHead.hash) } },
+			});
 		}
 	}
 

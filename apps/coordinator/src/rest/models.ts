@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { setImmediate } from "node:timers/promises";
-import { arrayFrom, bytesOf, bytesPerElement, CHUNK_BYTES } from "@rondo/algorithms";
+import { arrayFrom, bytesPerElement, CHUNK_BYTES } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
-import { checkLayout, type Layout, readSafetensors } from "@rondo/tensors";
+import { checkLayout, type Layout } from "@rondo/tensors";
 import { Type } from "@sinclair/typebox";
+import type { FastifyRequest } from "fastify";
+import { checkFinite } from "../engine/import-weights.js";
 import type { Services } from "../services.js";
 import { ADMIN, type Area, PROBLEM, READ } from "./api.js";
 import { IdParams, Model, ModelSummary, NewModel, PageQuery, pageOf, ref, Weights } from "./schemas.js";
@@ -13,14 +14,14 @@ import { layoutView, modelSummary, modelView, pageView } from "./views.js";
 const MAX_WEIGHTS_FILE_BYTES = 256 * 1024 * 1024;
 /** Largest description of a model: a layout names every tensor, a manifest may hold an architecture. */
 const MAX_MODEL_JSON_BYTES = 4 * 1024 * 1024;
-/** Parameters that are looked at before other work gets its turn; a few milliseconds. */
-const SLICE_ELEMENTS = 1024 * 1024;
 
 /** Models: weights are uploaded first, then named together with their architecture. */
 export const modelRoutes: Area = (api, services, { maxBlobBytes }) => {
-	const { store, blobs } = services;
+	const { store } = services;
 	const tags = ["models"];
-	api.addContentTypeParser("application/octet-stream", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+	api.addContentTypeParser("application/octet-stream", (request: FastifyRequest, body: AsyncIterable<Buffer>) =>
+		collect(body, request.routeOptions.bodyLimit, Number(request.headers["content-length"] ?? Number.NaN)),
+	);
 
 	api.put(
 		"/models/weights",
@@ -36,17 +37,11 @@ export const modelRoutes: Area = (api, services, { maxBlobBytes }) => {
 			},
 		},
 		async ({ body, actor }) => {
-			if (!(body instanceof Uint8Array))
+			if (!(body instanceof ArrayBuffer))
 				throw new RondoError("INVALID_ARGUMENT", "the body must be a safetensors file sent as application/octet-stream", {
 					details: { field: "body" },
 				});
-			const { layout, weights } = readSafetensors(body);
-			if (layout.length === 0) throw new RondoError("BAD_SAFETENSORS", "the file has no parameters", { details: { field: "body" } });
-			for (let from = 0; from < weights.length; from += SLICE_ELEMENTS) {
-				checkFinite(layout, weights.subarray(from, from + SLICE_ELEMENTS), from);
-				await setImmediate();
-			}
-			const digest = await blobs.put(bytesOf(weights));
+			const { digest, layout } = await services.importWeights(body);
 			await store.appendAudit({ actor, action: "weights.upload", subject: digest, details: { parameters: layout.length } });
 			return { digest, parameters: layout.length, layout: layoutView(layout) };
 		},
@@ -136,21 +131,25 @@ async function checkWeights({ blobs }: Services, digest: string, layout: Layout)
 }
 
 /**
- * Checks parameters from number `first` of the flat vector on.
- * @throws NOT_FINITE that names tensor, element and value
+ * The whole body in a buffer of its own, grown by doubling where its length is not announced.
+ * @throws TOO_LARGE
  */
-function checkFinite(layout: Layout, weights: Float32Array, first: number): void {
-	// A plain loop: `findIndex` takes six times as long (677 ms against 107 ms for 250 MiB).
-	let at = 0;
-	while (at < weights.length && Number.isFinite(weights[at])) at++;
-	if (at === weights.length) return;
-	const tensor = layout.tensors.find(({ to }) => first + at < to)!;
-	const field = `${tensor.name}[${first + at - tensor.from}]`;
-	throw new RondoError(
-		"NOT_FINITE",
-		`weights: element ${first + at - tensor.from} of tensor ${JSON.stringify(tensor.name)} is ${weights[at]}`,
-		{
-			details: { field, value: String(weights[at]) },
-		},
-	);
+async function collect(body: AsyncIterable<Buffer>, limit: number, announced: number): Promise<ArrayBuffer> {
+	const refuse = (size: number): never => {
+		throw new RondoError("TOO_LARGE", `the body of ${size} bytes is larger than the limit of ${limit} bytes`, { details: { field: "body", limit } });
+	};
+	if (announced > limit) refuse(announced);
+	let bytes = new Uint8Array(Number.isSafeInteger(announced) ? announced : CHUNK_BYTES);
+	let size = 0;
+	for await (const piece of body) {
+		if (size + piece.length > limit) refuse(size + piece.length);
+		if (size + piece.length > bytes.length) {
+			const grown = new Uint8Array(Math.min(limit, Math.max(2 * bytes.length, size + piece.length)));
+			grown.set(bytes.subarray(0, size));
+			bytes = grown;
+		}
+		bytes.set(piece, size);
+		size += piece.length;
+	}
+	return size === bytes.length ? bytes.buffer : bytes.buffer.slice(0, size);
 }

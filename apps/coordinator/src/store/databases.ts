@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { PGlite } from "@electric-sql/pglite";
 import { PrismaPg } from "@prisma/adapter-pg";
-import { isRondoError, RondoError } from "@rondo/errors";
+import { RondoError } from "@rondo/errors";
 import pg from "pg";
 import { PrismaPGlite } from "pglite-prisma-adapter";
 import { PrismaClient } from "../generated/prisma/client.js";
@@ -20,13 +20,30 @@ export type DatabaseLocation = { readonly url: string } | { readonly folder: str
 const MIGRATIONS = fileURLToPath(new URL("../migrations/", import.meta.url));
 const MAX_CONNECTIONS = 10;
 
+/** What callers may set otherwise. */
+export interface OpenOptions {
+	/** Folder of the migrations. */
+	readonly migrations?: string;
+	/**
+	 * The embedded database gave up in the middle of a write, as when its log finds the disk full, and computes for ever
+	 * instead of answering: end its thread before this returns. What it had acknowledged is there when it is opened again.
+	 */
+	readonly onPanic?: (message: string) => void;
+}
+
 /**
  * Opens a database in this thread and migrates it. `openStore` does the same in a thread of its own.
  * @throws CONFLICT when the database's schema is not one that this version can bring up to date; UNAVAILABLE.
  */
-export async function openDatabase(location: DatabaseLocation, log: StoreLog, migrationsFolder = MIGRATIONS): Promise<Store> {
-	const migrations = await readMigrations(migrationsFolder);
-	return "url" in location ? openPostgres(location.url, log, migrations) : openEmbedded(location, log, migrations);
+export async function openDatabase(
+	location: DatabaseLocation,
+	log: StoreLog,
+	{ migrations: folder = MIGRATIONS, onPanic = () => undefined }: OpenOptions = {},
+): Promise<Store> {
+	const migrations = await readMigrations(folder);
+	return "url" in location
+		? openPostgres(location.url, log, migrations)
+		: openEmbedded(await createEmbedded(location, onPanic), log, migrations);
 }
 
 async function openPostgres(url: string, log: StoreLog, migrations: readonly Migration[]): Promise<Store> {
@@ -55,12 +72,7 @@ async function openPostgres(url: string, log: StoreLog, migrations: readonly Mig
 	return createPrismaStore(prisma, log, () => Promise.resolve());
 }
 
-async function openEmbedded(
-	location: { readonly folder: string } | { readonly memory: true },
-	log: StoreLog,
-	migrations: readonly Migration[],
-): Promise<Store> {
-	const database = await createEmbedded(location);
+async function openEmbedded(database: PGlite, log: StoreLog, migrations: readonly Migration[]): Promise<Store> {
 	try {
 		await database.transaction((tx) =>
 			applyMigrations(
@@ -82,13 +94,19 @@ async function openEmbedded(
 	return createPrismaStore(prisma, log, () => database.close());
 }
 
-async function createEmbedded(location: { readonly folder: string } | { readonly memory: true }): Promise<PGlite> {
+async function createEmbedded(
+	location: { readonly folder: string } | { readonly memory: true },
+	onPanic: (message: string) => void,
+): Promise<PGlite> {
+	const onStderr = (text: string): boolean => {
+		if (/\bPANIC:/.test(text)) onPanic(text);
+		return false;
+	};
 	try {
-		if ("memory" in location) return await PGlite.create();
+		if ("memory" in location) return await PGlite.create({ onStderr });
 		await mkdir(dirname(location.folder), { recursive: true });
-		return await PGlite.create({ dataDir: location.folder });
+		return await PGlite.create({ dataDir: location.folder, onStderr });
 	} catch (error) {
-		if (isRondoError(error)) throw error;
 		const where = "folder" in location ? ` in ${location.folder}` : "";
 		throw new RondoError(
 			"INTERNAL",

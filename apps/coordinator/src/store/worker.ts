@@ -14,10 +14,17 @@ export interface StoreWorkerData {
 
 const { location, logLevel } = workerData as StoreWorkerData;
 
+const log = pino({ name: "store", level: logLevel });
+const onPanic = (message: string): never => {
+	log.fatal({ database: message }, "the embedded database gave up; its thread ends");
+	// Ends this thread only; everybody who waits for an answer hears of it.
+	process.exit(1);
+};
+
 // Opening is a call like any other, so that its errors cross with their codes.
 const methods: Record<string, Methods[string]> = {
 	open: async () => {
-		Object.assign(methods, await openDatabase(location, pino({ name: "store", level: logLevel })));
+		Object.assign(methods, await openDatabase(location, log, { onPanic }));
 	},
 };
 answerCalls(methods);

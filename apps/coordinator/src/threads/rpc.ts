@@ -1,7 +1,8 @@
 import { type MessagePort, parentPort, Worker } from "node:worker_threads";
 import { type ErrorCode, RondoError, toRondoError } from "@rondo/errors";
 
-// Calls into a worker thread: one message per call, one per answer, values by structured clone.
+// Calls into a worker thread: one message per call, one per answer, values by structured clone. An ArrayBuffer that is
+// itself an argument is handed over, not copied: the caller has it no longer.
 
 interface Call {
 	readonly id: number;
@@ -10,7 +11,15 @@ interface Call {
 }
 type Answer =
 	| { readonly id: number; readonly value: unknown }
-	| { readonly id: number; readonly error: { readonly code: ErrorCode; readonly message: string; readonly details: Readonly<Record<string, unknown>>; readonly stack: string | undefined } };
+	| {
+			readonly id: number;
+			readonly error: {
+				readonly code: ErrorCode;
+				readonly message: string;
+				readonly details: Readonly<Record<string, unknown>>;
+				readonly stack: string | undefined;
+			};
+	  };
 
 /** Methods that a worker offers: arguments and results are structured-cloneable. */
 // biome-ignore lint/suspicious/noExplicitAny: any argument list will do
@@ -74,7 +83,9 @@ export function startWorker<M>(entry: URL, workerData: unknown, onDeath: (error:
 			call.resolve(message.value);
 		}
 	});
-	worker.on("error", (cause) => die(new RondoError("INTERNAL", `worker ${entry.pathname.split("/").pop()} died: ${String(cause)}`, { cause })));
+	worker.on("error", (cause) =>
+		die(new RondoError("INTERNAL", `worker ${entry.pathname.split("/").pop()} died: ${String(cause)}`, { cause })),
+	);
 	worker.on("exit", (exitCode) => die(new RondoError("INTERNAL", `worker ${entry.pathname.split("/").pop()} exited with ${exitCode}`)));
 
 	const send = (method: string, args: readonly unknown[]): Promise<unknown> => {
@@ -82,7 +93,8 @@ export function startWorker<M>(entry: URL, workerData: unknown, onDeath: (error:
 		return new Promise((resolve, reject) => {
 			const id = nextId++;
 			pending.set(id, { resolve, reject });
-			worker.postMessage({ id, method, args } satisfies Call);
+			const transfer = args.filter((argument): argument is ArrayBuffer => argument instanceof ArrayBuffer);
+			worker.postMessage({ id, method, args } satisfies Call, transfer);
 		});
 	};
 	const call = new Proxy({} as Remote<M>, {

@@ -7,7 +7,9 @@ import { layoutOf } from "@rondo/tensors";
 import { type Logger, pino } from "pino";
 import { hashSecret } from "../../src/auth/secrets.js";
 import { BlobStore } from "../../src/blobs/blob-store.js";
+import { openSyncIo } from "../../src/blobs/sync-io.js";
 import { loadConfig } from "../../src/config/load-config.js";
+import { importWeights } from "../../src/engine/import-weights.js";
 import { createRestServer } from "../../src/rest/server.js";
 import type { RunNotice, Services } from "../../src/services.js";
 import type {
@@ -196,8 +198,13 @@ export async function startFake(options: { readonly log?: Logger; readonly flags
 	const services = {
 		log: options.log ?? pino({ level: "silent" }),
 		ready: () => world.ready,
-		presence: { connected: () => [...world.connected], isConnected: (id: string) => world.connected.has(id), revoke: (id: string) => void world.connected.delete(id) },
+		presence: {
+			connected: () => [...world.connected],
+			isConnected: (id: string) => world.connected.has(id),
+			revoke: (id: string) => void world.connected.delete(id),
+		},
 		blobs,
+		importWeights: async (file: ArrayBuffer) => importWeights(openSyncIo(folder), new Uint8Array(file)),
 		store: {
 			ping: async () => {
 				if (!world.databaseUp) throw new Error("no database");
