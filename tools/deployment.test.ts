@@ -16,39 +16,47 @@ interface Service {
 }
 
 const read = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
-const { services } = parse(read("docker-compose.yml"), { merge: true }) as { readonly services: { readonly [name: string]: Service } };
+const servicesOf = (path: string) =>
+	(parse(read(path), { merge: true }) as { readonly services: { readonly [name: string]: Service } }).services;
+const services = servicesOf("docker-compose.yml");
+const secured = servicesOf("docker-compose.tls.yml");
 const dockerfile = read("Dockerfile");
 const SECRET = "0123456789abcdef0123456789abcdef";
 
-/** A service's environment, with every variable of .env set. */
-function environmentOf(name: string): { [variable: string]: string } {
-	const variables = Object.entries(services[name]?.environment ?? {});
+/** A service's environment, with every variable of .env set; with TLS when asked for. */
+function environmentOf(name: string, tls = false): { [variable: string]: string } {
+	const variables = Object.entries({ ...services[name]?.environment, ...(tls ? secured[name]?.environment : {}) });
 	return Object.fromEntries(variables.map(([variable, value]) => [variable, value.replaceAll(/\$\{[A-Z_]+:\?[^}]*\}/g, SECRET)]));
 }
-
-const transportOf = (name: string): string[] => environmentOf(name).TRANSPORT?.split(" ") ?? [];
 
 test("the coordinator understands the variables of its service and of its image", () => {
 	const image = [...dockerfile.matchAll(/(RONDO_[A-Z_]+)=(\S+)/g)].map(([, variable, value]) => [variable!, value!] as const);
 	const config = loadConfig({ env: { ...Object.fromEntries(image), ...environmentOf("coordinator") }, flags: {} });
 	expect(config).toMatchObject({ dataDir: "/var/lib/rondo", restHost: "0.0.0.0", grpcHost: "0.0.0.0", adminToken: SECRET });
 	expect(config.databaseUrl).toBe(`postgres://rondo:${SECRET}@postgres:5432/rondo`);
+	expect(config.tlsCertificate).toBeUndefined();
+	expect(loadConfig({ env: environmentOf("coordinator", true), flags: {} }).tlsKey).toBe("/run/tls/key.pem");
 });
+
+const parseAgent = (name: string, tls: boolean): Command => {
+	const transport = environmentOf(name, tls).TRANSPORT?.split(" ") ?? [];
+	return addAgentOptions(new Command("agent"))
+		.exitOverride()
+		.parse([...transport, ...(services[name]?.command ?? [])], { from: "user" });
+};
 
 test("the agents understand their flags, and divide the examples among all of them", async () => {
 	const agents = Object.entries(services).filter(([name]) => name.startsWith("agent-"));
 	expect(agents).toHaveLength(2);
-	for (const [index, [name, { command }]] of agents.entries()) {
-		const agent = addAgentOptions(new Command("agent"))
-			.exitOverride()
-			.parse([...transportOf(name), ...(command ?? [])], { from: "user" });
-		expect(await agentOptionsOf(agent, { RONDO_TOKEN: SECRET })).toMatchObject({
+	for (const [index, [name]] of agents.entries()) {
+		expect(await agentOptionsOf(parseAgent(name, false), { RONDO_TOKEN: SECRET })).toMatchObject({
 			address: "coordinator:9443",
 			tls: false,
 			name,
 			enrolmentToken: SECRET,
 			workloadOptions: { partition: "dirichlet", clients: agents.length, index },
 		});
+		expect(parseAgent(name, true).opts()).toMatchObject({ tlsCa: "/run/tls/ca.pem" });
 	}
 });
 

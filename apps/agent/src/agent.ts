@@ -17,7 +17,13 @@ export interface AgentPorts {
  * @throws what ends a client: TOKEN_REVOKED, UNAUTHENTICATED, PROTOCOL_TOO_OLD, SUPERSEDED, FOLDER_LOCKED, TRAINER_FAILED
  */
 export async function runAgent(options: AgentOptions, { stop, report }: AgentPorts): Promise<void> {
-	report({ event: "started", text: `process ${process.pid}, state in ${options.stateDir}, coordinator ${options.address}`, pid: process.pid, stateDir: options.stateDir, address: options.address });
+	report({
+		event: "started",
+		text: `process ${process.pid}, state in ${options.stateDir}, coordinator ${options.address}`,
+		pid: process.pid,
+		stateDir: options.stateDir,
+		address: options.address,
+	});
 	// The SDK loads gRPC, which those who only want the names of the options need not wait for.
 	const { connect } = await import("@rondo/client");
 	try {
@@ -25,7 +31,8 @@ export async function runAgent(options: AgentOptions, { stop, report }: AgentPor
 			...options,
 			signal: stop,
 			log: (level, message, fields) => {
-				if (level === "warn" || level === "error") report({ event: "warning", text: `${message} ${JSON.stringify(fields)}`, message, ...fields });
+				if (level === "warn" || level === "error")
+					report({ event: "warning", text: `${message} ${JSON.stringify(fields)}`, message, ...fields });
 			},
 		});
 		tell(client, report);
@@ -50,13 +57,24 @@ function tell(client: RondoClient, report: AgentPorts["report"]): void {
 		tasks.set(offer.taskId, `${what}, round ${offer.round}${offer.attempt === 1 ? "" : `, attempt ${offer.attempt}`}`);
 		return { event: "offer", text: `${name(offer.taskId)}: started`, ...offer };
 	});
-	on("declined", ({ offer, reason }) => ({ event: "declined", text: `${name(offer.taskId)}: declined: ${reason}`, taskId: offer.taskId, reason }));
+	on("declined", ({ offer, reason }) => ({
+		event: "declined",
+		text: `${name(offer.taskId)}: declined: ${reason}`,
+		taskId: offer.taskId,
+		reason,
+	}));
 	on("cancelled", ({ taskId, reason }) => ({ event: "cancelled", text: `${name(taskId)}: cancelled: ${reason}`, taskId, reason }));
 	on("receipt", (receipt) => {
 		const why = receipt.errorMessage === "" ? "" : `: ${receipt.errorCode} ${receipt.errorMessage}`;
 		return { event: "receipt", text: `${name(receipt.taskId)}: ${receipt.code}${why}`, ...receipt };
 	});
-	on("traffic", ({ taskId, bytesUp, bytesDown }) => ({ event: "report", text: `${name(taskId)}: ${bytesUp} bytes up, ${bytesDown} bytes down`, taskId, bytesUp, bytesDown }));
+	on("traffic", ({ taskId, bytesUp, bytesDown }) => ({
+		event: "report",
+		text: `${name(taskId)}: ${bytesUp} bytes up, ${bytesDown} bytes down`,
+		taskId,
+		bytesUp,
+		bytesDown,
+	}));
 	on("settled", ({ taskId, outcome, commit }) => {
 		const text = `${name(taskId)}: ${outcome} in commit ${commit}`;
 		tasks.delete(taskId);

@@ -1,5 +1,5 @@
-export type { AgentEvent } from "./agent-event.js";
 export { type AgentOptions, type AgentPorts, runAgent } from "./agent.js";
+export type { AgentEvent } from "./agent-event.js";
 export type { MnistWorkloadOptions } from "./mnist-workload.js";
 export { addAgentOptions, agentOptionsOf } from "./options.js";
 export { decimal, hex32, integer, repeated } from "./parse-option.js";

@@ -24,11 +24,19 @@ export async function createData(_model: WorkloadModel, options: unknown): Promi
  * @throws INVALID_ARGUMENT when the manifest is none of a Keras layers model, TRAINER_FAILED without a usable backend
  */
 export async function createTrainer({ layout, manifest }: WorkloadModel, options: unknown): Promise<Trainer> {
-	const { format, architecture, loss } = (manifest ?? {}) as { readonly format?: unknown; readonly architecture?: unknown; readonly loss?: unknown };
+	const { format, architecture, loss } = (manifest ?? {}) as {
+		readonly format?: unknown;
+		readonly architecture?: unknown;
+		readonly loss?: unknown;
+	};
 	if (format !== "keras-layers") {
-		throw new RondoError("INVALID_ARGUMENT", `manifest.format must be "keras-layers", got ${JSON.stringify(format)}; other models need a --workload module`, {
-			details: { field: "manifest.format", value: format },
-		});
+		throw new RondoError(
+			"INVALID_ARGUMENT",
+			`manifest.format must be "keras-layers", got ${JSON.stringify(format)}; other models need a --workload module`,
+			{
+				details: { field: "manifest.format", value: format },
+			},
+		);
 	}
 	return createTfjsTrainer({
 		architecture: architecture as LayersArchitecture,

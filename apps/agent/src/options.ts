@@ -38,13 +38,22 @@ export const addAgentOptions = (command: Command): Command =>
 		.option("--name <name>", "name proposed at enrolment")
 		.addOption(new Option("--tls-ca <file>", "PEM file of the authority that signed the coordinator's certificate").conflicts("insecure"))
 		.option("--insecure", "plain text, also beyond this machine; default: TLS, except for loopback addresses")
-		.addOption(new Option("--device-key <hex>", "64 hexadecimal digits: key of this device's private randomness, for reproducible experiments").argParser(hex32))
+		.addOption(
+			new Option(
+				"--device-key <hex>",
+				"64 hexadecimal digits: key of this device's private randomness, for reproducible experiments",
+			).argParser(hex32),
+		)
 		.addOption(new Option("--strategies <module>", "module with additional strategies; may be repeated").argParser(repeated))
-		.addOption(new Option("--workload <module>", "own module that exports createTrainer and createData, in place of the data options below"))
+		.addOption(
+			new Option("--workload <module>", "own module that exports createTrainer and createData, in place of the data options below"),
+		)
 		.addOption(new Option("--workload-options <json>", "what the functions of --workload get as their second argument"))
 		.addOption(new Option("--dataset <name>", "data set").choices(["mnist"]).default("mnist"))
 		.addOption(new Option("--split <split>", "training or test examples").choices(["train", "test"]).default("train"))
-		.addOption(new Option("--partition <how>", "how the examples are divided among the agents").choices(["iid", "dirichlet", "all"]).default("iid"))
+		.addOption(
+			new Option("--partition <how>", "how the examples are divided among the agents").choices(["iid", "dirichlet", "all"]).default("iid"),
+		)
 		.addOption(new Option("--alpha <alpha>", "concentration of the Dirichlet partition").argParser(decimal(1e-6, 1e6)).default(0.5))
 		.addOption(new Option("--clients <count>", "agents that the examples are divided among").argParser(integer(1)).default(1))
 		.addOption(new Option("--index <index>", "which of them this is, from 0").argParser(integer(0)).default(0))
@@ -78,11 +87,18 @@ function workloadOf(command: Command, flags: Flags): Pick<AgentOptions, "workloa
 	const { workload, workloadOptions, dataset, split, partition, alpha, clients, index, seed, examples, trainer } = flags;
 	if (workload !== undefined) {
 		const unused = DATA_FLAGS.find((flag) => command.getOptionValueSource(flag) === "cli");
-		if (unused !== undefined) throw new RondoError("INVALID_ARGUMENT", `--${unused} goes with the built-in data, not with --workload ${workload}`, { details: { field: unused } });
+		if (unused !== undefined)
+			throw new RondoError("INVALID_ARGUMENT", `--${unused} goes with the built-in data, not with --workload ${workload}`, {
+				details: { field: unused },
+			});
 		return { workload: pathToFileURL(workload), workloadOptions: workloadOptions === undefined ? null : parseJson(workloadOptions) };
 	}
-	if (workloadOptions !== undefined) throw new RondoError("INVALID_ARGUMENT", "--workload-options goes with --workload", { details: { field: "workload-options" } });
-	if (index >= clients) throw new RondoError("INVALID_ARGUMENT", `--index must be less than --clients (${clients}), got ${index}`, { details: { field: "index", value: index } });
+	if (workloadOptions !== undefined)
+		throw new RondoError("INVALID_ARGUMENT", "--workload-options goes with --workload", { details: { field: "workload-options" } });
+	if (index >= clients)
+		throw new RondoError("INVALID_ARGUMENT", `--index must be less than --clients (${clients}), got ${index}`, {
+			details: { field: "index", value: index },
+		});
 	const builtIn: MnistWorkloadOptions = { dataset, split, partition, alpha, clients, index, seed, examples, trainer };
 	return { workload: new URL("./mnist-workload.js", import.meta.url), workloadOptions: { ...builtIn } };
 }
@@ -91,7 +107,10 @@ async function tlsOf({ tlsCa, insecure }: Flags): Promise<Pick<AgentOptions, "tl
 	if (insecure === true) return { tls: false };
 	if (tlsCa === undefined) return {};
 	const ca = await readFile(tlsCa, "utf8").catch((cause: unknown) => {
-		throw new RondoError("NOT_FOUND", `--tls-ca ${tlsCa} cannot be read: ${String(cause)}`, { cause, details: { field: "tls-ca", value: tlsCa } });
+		throw new RondoError("NOT_FOUND", `--tls-ca ${tlsCa} cannot be read: ${String(cause)}`, {
+			cause,
+			details: { field: "tls-ca", value: tlsCa },
+		});
 	});
 	return { tls: { ca } };
 }
@@ -100,6 +119,9 @@ function parseJson(text: string): Plain {
 	try {
 		return JSON.parse(text) as Plain;
 	} catch (cause) {
-		throw new RondoError("INVALID_ARGUMENT", `--workload-options is not JSON: ${(cause as SyntaxError).message}`, { cause, details: { field: "workload-options", value: text.slice(0, 80) } });
+		throw new RondoError("INVALID_ARGUMENT", `--workload-options is not JSON: ${(cause as SyntaxError).message}`, {
+			cause,
+			details: { field: "workload-options", value: text.slice(0, 80) },
+		});
 	}
 }

@@ -1,5 +1,5 @@
-import { RondoError } from "@rondo/errors";
 import { loadMnistLabels, type MnistSplit, partitionDirichlet, partitionIid } from "@rondo/datasets";
+import { RondoError } from "@rondo/errors";
 import { permutation, randomFromSeed } from "@rondo/kernels";
 
 /** How the examples of a split are divided among agents. */
@@ -33,7 +33,9 @@ export async function divide(options: ShardOptions): Promise<Shards> {
 	const { split, partition, alpha, clients, seed, examples } = options;
 	const labels = await loadMnistLabels(split);
 	if (!Number.isSafeInteger(examples) || examples < 0 || examples > labels.length) {
-		throw new RondoError("INVALID_ARGUMENT", `examples must be an integer from 0 to ${labels.length}, got ${examples}`, { details: { field: "examples", value: examples } });
+		throw new RondoError("INVALID_ARGUMENT", `examples must be an integer from 0 to ${labels.length}, got ${examples}`, {
+			details: { field: "examples", value: examples },
+		});
 	}
 	const random = randomFromSeed(`rondo-shards/1/${seed}`);
 	const used = examples === 0 ? undefined : permutation(random.at("subset", split), labels.length).slice(0, examples).sort();
@@ -59,7 +61,9 @@ export async function divide(options: ShardOptions): Promise<Shards> {
 export async function shardOf(options: ShardOptions & { readonly index: number }): Promise<Uint32Array> {
 	const part = (await divide(options)).parts[options.index];
 	if (part === undefined) {
-		throw new RondoError("INVALID_ARGUMENT", `index must be an integer from 0 to ${options.clients - 1}, got ${options.index}`, { details: { field: "index", value: options.index } });
+		throw new RondoError("INVALID_ARGUMENT", `index must be an integer from 0 to ${options.clients - 1}, got ${options.index}`, {
+			details: { field: "index", value: options.index },
+		});
 	}
 	return part;
 }

@@ -104,7 +104,18 @@ export interface ClientView {
 
 /** One event of `/runs/:id/events`. */
 export interface RunNotice {
-	readonly type: "phase" | "opened" | "waiting" | "leased" | "progress" | "accepted" | "rejected" | "closing" | "committed" | "abandoned" | "evaluated";
+	readonly type:
+		| "phase"
+		| "opened"
+		| "waiting"
+		| "leased"
+		| "progress"
+		| "accepted"
+		| "rejected"
+		| "closing"
+		| "committed"
+		| "abandoned"
+		| "evaluated";
 	readonly kind?: "train" | "evaluate";
 	readonly round?: number;
 	readonly attempt?: number;

@@ -1,7 +1,6 @@
 import { readFile } from "node:fs/promises";
-import { Agent as HttpAgent, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request as httpRequest } from "node:http";
+import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
-import { createInterface } from "node:readline";
 import { ERROR_CODES, type ErrorCode, RondoError } from "@rondo/errors";
 import type { Page } from "./api-types.js";
 
@@ -9,6 +8,8 @@ import type { Page } from "./api-types.js";
 const SILENCE_MS = 60_000;
 /** Largest JSON answer that is read, bytes. */
 const MAX_JSON_BYTES = 64 * 1024 * 1024;
+/** Longest line of an event stream, characters. */
+const MAX_EVENT_LENGTH = 1024 * 1024;
 
 interface Call {
 	readonly method?: "GET" | "POST" | "PUT";
@@ -40,14 +41,30 @@ export class Api {
 	}
 
 	/** @throws INVALID_ARGUMENT for a URL that is none, NOT_FOUND for a certificate file that cannot be read */
-	static async open({ url, token, caFile }: { readonly url: string; readonly token?: string | undefined; readonly caFile?: string }): Promise<Api> {
+	static async open({
+		url,
+		token,
+		caFile,
+	}: {
+		readonly url: string;
+		readonly token?: string | undefined;
+		readonly caFile?: string;
+	}): Promise<Api> {
 		const parsed = URL.canParse(url) ? new URL(url) : undefined;
 		if (parsed === undefined || (parsed.protocol !== "http:" && parsed.protocol !== "https:")) {
-			throw new RondoError("INVALID_ARGUMENT", `--url must be an http:// or https:// address, got ${JSON.stringify(url)}`, { details: { field: "url", value: url } });
+			throw new RondoError("INVALID_ARGUMENT", `--url must be an http:// or https:// address, got ${JSON.stringify(url)}`, {
+				details: { field: "url", value: url },
+			});
 		}
-		const ca = caFile === undefined ? undefined : await readFile(caFile).catch((cause: unknown) => {
-			throw new RondoError("NOT_FOUND", `--ca ${caFile} cannot be read: ${String(cause)}`, { cause, details: { field: "ca", value: caFile } });
-		});
+		const ca =
+			caFile === undefined
+				? undefined
+				: await readFile(caFile).catch((cause: unknown) => {
+						throw new RondoError("NOT_FOUND", `--ca ${caFile} cannot be read: ${String(cause)}`, {
+							cause,
+							details: { field: "ca", value: caFile },
+						});
+					});
 		return new Api(parsed, token, ca);
 	}
 
@@ -92,9 +109,9 @@ export class Api {
 	/** Data of server-sent events until the stream or the signal ends. Resolves once the stream is open. */
 	async events<T>(path: string, signal: AbortSignal): Promise<AsyncIterable<T>> {
 		const stream = await this.#call(path, { signal });
-		// A stream that breaks off ends the iteration; the reader decides whether to connect anew.
+		// Also heard when nobody has begun to iterate.
 		stream.on("error", () => undefined);
-		return eventsOf<T>(stream, signal);
+		return eventsOf<T>(stream);
 	}
 
 	/** Closes idle connections. */
@@ -116,7 +133,12 @@ export class Api {
 					headers: {
 						accept: "application/json, application/problem+json, */*",
 						...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
-						...(content === undefined ? {} : { "content-type": body instanceof Uint8Array ? "application/octet-stream" : "application/json", "content-length": content.length }),
+						...(content === undefined
+							? {}
+							: {
+									"content-type": body instanceof Uint8Array ? "application/octet-stream" : "application/json",
+									"content-length": content.length,
+								}),
 					},
 				},
 				resolve,
@@ -135,7 +157,11 @@ export class Api {
 		if (signal?.aborted) return new RondoError("CANCELLED", "the call was cancelled", { cause });
 		const untrusted = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/.test(cause.code ?? "") ? "; pass the authority's certificate with --ca" : "";
 		// A connection to several addresses fails with a collective error whose own message is empty.
-		return new RondoError("UNAVAILABLE", `cannot reach the coordinator at ${this.url}: ${cause.message || cause.code || cause.name}${untrusted}`, { cause });
+		return new RondoError(
+			"UNAVAILABLE",
+			`cannot reach the coordinator at ${this.url}: ${cause.message || cause.code || cause.name}${untrusted}`,
+			{ cause },
+		);
 	}
 }
 
@@ -169,21 +195,32 @@ function problemOf(status: number, bytes: Uint8Array, url: string): RondoError {
 	try {
 		problem = (JSON.parse(new TextDecoder().decode(bytes)) ?? {}) as typeof problem;
 	} catch (cause) {
-		return new RondoError("UNAVAILABLE", `${url} answers ${status} without a problem description: it is not the REST address of a Rondo coordinator`, { cause });
+		return new RondoError(
+			"UNAVAILABLE",
+			`${url} answers ${status} without a problem description: it is not the REST address of a Rondo coordinator`,
+			{ cause },
+		);
 	}
 	const { code, detail, field, value } = problem;
-	if (typeof code !== "string" || !Object.hasOwn(ERROR_CODES, code)) return new RondoError("UNAVAILABLE", `${url} answers ${status}: it is not the REST address of a Rondo coordinator`);
-	return new RondoError(code as ErrorCode, typeof detail === "string" ? detail : `status ${status}`, { details: { ...(field === undefined ? {} : { field }), ...(value === undefined ? {} : { value }) } });
+	if (typeof code !== "string" || !Object.hasOwn(ERROR_CODES, code))
+		return new RondoError("UNAVAILABLE", `${url} answers ${status}: it is not the REST address of a Rondo coordinator`);
+	return new RondoError(code as ErrorCode, typeof detail === "string" ? detail : `status ${status}`, {
+		details: { ...(field === undefined ? {} : { field }), ...(value === undefined ? {} : { value }) },
+	});
 }
 
-async function* eventsOf<T>(stream: IncomingMessage, signal: AbortSignal): AsyncGenerator<T> {
-	const lines = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY });
-	stream.once("close", () => lines.close());
+/** Ends when the stream does, also where it breaks off: the reader decides whether to connect anew. */
+async function* eventsOf<T>(stream: IncomingMessage): AsyncGenerator<T> {
+	let rest = "";
 	try {
-		for await (const line of lines) {
-			if (signal.aborted) return;
-			if (line.startsWith("data: ")) yield JSON.parse(line.slice(6)) as T;
+		for await (const text of stream.setEncoding("utf8") as AsyncIterable<string>) {
+			const lines = (rest + text).split("\n");
+			rest = lines.pop()!;
+			if (rest.length > MAX_EVENT_LENGTH) return;
+			for (const line of lines) if (line.startsWith("data: ")) yield JSON.parse(line.slice(6)) as T;
 		}
+	} catch (cause) {
+		if (cause instanceof SyntaxError) throw new RondoError("UNAVAILABLE", `an event is not JSON: ${cause.message}`, { cause });
 	} finally {
 		stream.destroy();
 	}

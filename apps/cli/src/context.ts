@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { Api } from "./api.js";
-import { Output, type Sink } from "./output.js";
 import { readToken } from "./files.js";
+import { Output, type Sink } from "./output.js";
 
 /** What a command knows of the process it runs in. */
 export interface Context {
@@ -17,7 +17,8 @@ export interface Context {
 }
 
 /** Where a command prints, after `--format`. */
-export const outputOf = (command: Command, { stdout, stderr }: Context): Output => new Output({ json: command.optsWithGlobals().format === "json", stdout, stderr });
+export const outputOf = (command: Command, { stdout, stderr }: Context): Output =>
+	new Output({ json: command.optsWithGlobals().format === "json", stdout, stderr });
 
 const DEFAULT_URL = "http://127.0.0.1:8080";
 

@@ -24,7 +24,9 @@ export function describeFailure({ code, message }: RondoError): string {
 }
 
 /** The error as `--format json` prints it. */
-export const failureRecord = ({ code, message, details }: RondoError) => ({ error: { code, message, details, next: NEXT_STEPS[code] ?? null } });
+export const failureRecord = ({ code, message, details }: RondoError) => ({
+	error: { code, message, details, next: NEXT_STEPS[code] ?? null },
+});
 
 /** The error and its causes with their stacks, for `--debug`. */
 export function traceOf(error: unknown): string {

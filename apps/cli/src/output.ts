@@ -45,7 +45,14 @@ export class Output {
 	/** A progress bar on a terminal; lines that are printed meanwhile appear above it. */
 	progress(): Progress {
 		if (this.json || this.#stdout.isTTY !== true) return { update: () => undefined, stop: () => undefined };
-		const bar = new SingleBar({ format: "{bar} {text}", barsize: 24, hideCursor: true, clearOnComplete: true, stopOnComplete: false, stream: process.stdout });
+		const bar = new SingleBar({
+			format: "{bar} {text}",
+			barsize: 24,
+			hideCursor: true,
+			clearOnComplete: true,
+			stopOnComplete: false,
+			stream: process.stdout,
+		});
 		let started = false;
 		return {
 			update: (done, total, text) => {
@@ -75,9 +82,28 @@ export class Output {
 }
 
 /** A table without frames: columns under a header. */
-export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[], options: { readonly right?: readonly number[] } = {}): string {
+export function table(
+	head: readonly string[],
+	rows: readonly (readonly (string | number)[])[],
+	options: { readonly right?: readonly number[] } = {},
+): string {
 	const none = Object.fromEntries(
-		["top", "top-mid", "top-left", "top-right", "bottom", "bottom-mid", "bottom-left", "bottom-right", "left", "left-mid", "mid", "mid-mid", "right", "right-mid"].map((part) => [part, ""]),
+		[
+			"top",
+			"top-mid",
+			"top-left",
+			"top-right",
+			"bottom",
+			"bottom-mid",
+			"bottom-left",
+			"bottom-right",
+			"left",
+			"left-mid",
+			"mid",
+			"mid-mid",
+			"right",
+			"right-mid",
+		].map((part) => [part, ""]),
 	);
 	const view = new Table({
 		head: [...head],
@@ -97,7 +123,10 @@ export function table(head: readonly string[], rows: readonly (readonly (string 
 export function fields(pairs: Readonly<Record<string, unknown>>): string {
 	const width = Math.max(...Object.keys(pairs).map((name) => name.length));
 	return Object.entries(pairs)
-		.map(([name, value]) => `${name.padEnd(width)}  ${value === null || value === undefined ? "-" : typeof value === "object" ? JSON.stringify(value) : String(value)}`)
+		.map(
+			([name, value]) =>
+				`${name.padEnd(width)}  ${value === null || value === undefined ? "-" : typeof value === "object" ? JSON.stringify(value) : String(value)}`,
+		)
 		.join("\n");
 }
 

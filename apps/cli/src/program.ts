@@ -18,7 +18,11 @@ const VERSION = (JSON.parse(readFileSync(new URL("../package.json", import.meta.
 export function createProgram(context: Context): Command {
 	const program = new Command("rondo")
 		.description("Federated learning: coordinator, clients and runs.")
-		.addOption(new Option("--format <format>", "text for people, json for programs (one value, or one per line)").choices(["text", "json"]).default("text"))
+		.addOption(
+			new Option("--format <format>", "text for people, json for programs (one value, or one per line)")
+				.choices(["text", "json"])
+				.default("text"),
+		)
 		.option("--debug", "print the stack of an error")
 		.version(VERSION, "--version", "print the version")
 		.helpCommand(false)
@@ -60,6 +64,7 @@ export async function runCli(args: readonly string[], context: Context): Promise
 
 function usageError(error: CommanderError): RondoError {
 	if (error.code === "commander.help") return new RondoError("INVALID_ARGUMENT", "a command is missing; `rondo --help` lists them");
-	const code = error.code === "commander.unknownOption" || error.code === "commander.unknownCommand" ? "UNKNOWN_OPTION" : "INVALID_ARGUMENT";
+	const code =
+		error.code === "commander.unknownOption" || error.code === "commander.unknownCommand" ? "UNKNOWN_OPTION" : "INVALID_ARGUMENT";
 	return new RondoError(code, `${error.message.replace(/^error: |\.$/g, "")}; add --help to see what there is`, { cause: error });
 }

@@ -3,7 +3,18 @@ import { pathToFileURL } from "node:url";
 import { type AnyStrategy, bytesPerElement, decodePlain, loadRegistry, type Plain, type Vec, vecsIn } from "@rondo/algorithms";
 import { BlobStore, openSyncIo } from "@rondo/coordinator";
 import { isRondoError, RondoError } from "@rondo/errors";
-import { type ClosedRound, type CommitEntry, type Finished, type Genesis, type LogEntry, type LogRecord, type Position, type ReplayStep, RunEngine, replayRun } from "@rondo/rounds";
+import {
+	type ClosedRound,
+	type CommitEntry,
+	type Finished,
+	type Genesis,
+	type LogEntry,
+	type LogRecord,
+	type Position,
+	type ReplayStep,
+	RunEngine,
+	replayRun,
+} from "@rondo/rounds";
 import type { Api } from "./api.js";
 import type { LogPageView, LogRecordView, ModelView, RunView } from "./api-types.js";
 
@@ -31,7 +42,11 @@ const PAGE = 200;
  * @param options.folder an empty one, for the content that strategies read and write
  * @throws STRATEGY_VERSION, UNKNOWN_STRATEGY, NOT_FOUND
  */
-export async function openReplay(api: Api, id: string, options: { readonly folder: string; readonly strategies: readonly string[]; readonly stop: AbortSignal }): Promise<Replay> {
+export async function openReplay(
+	api: Api,
+	id: string,
+	options: { readonly folder: string; readonly strategies: readonly string[]; readonly stop: AbortSignal },
+): Promise<Replay> {
 	const { folder, stop } = options;
 	const served = await servedModel(api, id, stop);
 	const run = await api.get<RunView>(`/runs/${encodeURIComponent(id)}`, stop);
@@ -86,10 +101,14 @@ export async function openReplay(api: Api, id: string, options: { readonly folde
 			return bytes;
 		} catch (error) {
 			if (isRondoError(error) && (error.code === "NOT_FOUND" || error.code === "BLOB_MISSING")) {
-				collected = new RondoError("NOT_FOUND", `round ${round} cannot be recomputed: its reports are no longer kept (retainReportRounds of the coordinator); the rounds before it verify`, {
-					cause: error,
-					details: { field: "round", value: round },
-				});
+				collected = new RondoError(
+					"NOT_FOUND",
+					`round ${round} cannot be recomputed: its reports are no longer kept (retainReportRounds of the coordinator); the rounds before it verify`,
+					{
+						cause: error,
+						details: { field: "round", value: round },
+					},
+				);
 			}
 			throw error;
 		}
@@ -130,7 +149,11 @@ class ReplayEngine extends RunEngine {
 }
 
 /** Commit and digest of the model that the coordinator serves; undefined when the strategy has none. */
-async function servedModel(api: Api, id: string, stop: AbortSignal): Promise<{ readonly commit: number; readonly digest: string } | undefined> {
+async function servedModel(
+	api: Api,
+	id: string,
+	stop: AbortSignal,
+): Promise<{ readonly commit: number; readonly digest: string } | undefined> {
 	try {
 		const { headers, body } = await api.download(`/runs/${encodeURIComponent(id)}/model`, stop);
 		body.destroy();
@@ -150,7 +173,10 @@ async function readGenesis(api: Api, path: string, stop: AbortSignal): Promise<G
 
 function pinned(strategy: AnyStrategy, genesis: Genesis): AnyStrategy {
 	if (strategy.version === genesis.strategyVersion) return strategy;
-	throw new RondoError("STRATEGY_VERSION", `the run is pinned to ${genesis.strategy} version ${genesis.strategyVersion}, this installation has version ${strategy.version}`);
+	throw new RondoError(
+		"STRATEGY_VERSION",
+		`the run is pinned to ${genesis.strategy} version ${genesis.strategyVersion}, this installation has version ${strategy.version}`,
+	);
 }
 
 /** The bytes that were hashed, decoded; the readable form beside them is not trusted. */
@@ -164,5 +190,8 @@ async function fetchBlob(api: Api, blobs: BlobStore, vec: Vec, stop: AbortSignal
 	const bytes = await api.bytes(`/blobs/${vec.sha256}`, stop);
 	const wanted = vec.length * bytesPerElement(vec.dtype);
 	const digest = await blobs.put(bytes);
-	if (digest !== vec.sha256) throw new RondoError("DIGEST_MISMATCH", `blob ${vec.sha256} has the digest ${digest} and ${bytes.length} of ${wanted} bytes`, { details: { digest: vec.sha256 } });
+	if (digest !== vec.sha256)
+		throw new RondoError("DIGEST_MISMATCH", `blob ${vec.sha256} has the digest ${digest} and ${bytes.length} of ${wanted} bytes`, {
+			details: { digest: vec.sha256 },
+		});
 }

@@ -39,7 +39,9 @@ export async function finishedRounds(api: Api, run: RunView, from = 1): Promise<
 	const evaluations = new Map(rounds.filter(({ kind }) => kind === "evaluate").map((row) => [row.round, row]));
 	const finished: RoundSummary[] = [];
 	// Abandoned attempts are followed by another one of the same number.
-	const committed = rounds.filter((row) => row.kind === "train" && row.phase === "committed" && row.round >= from).sort((a, b) => a.round - b.round);
+	const committed = rounds
+		.filter((row) => row.kind === "train" && row.phase === "committed" && row.round >= from)
+		.sort((a, b) => a.round - b.round);
 	for (const row of committed) {
 		const evaluation = evaluations.get(row.round);
 		const pending = evaluation === undefined ? isDue(run, row.round) : evaluation.closedAt === null;

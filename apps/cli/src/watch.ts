@@ -100,7 +100,11 @@ export async function watchRun(api: Api, id: string, out: Output, stop: AbortSig
 				notice: (notice) => {
 					progress.notice(notice);
 					if (notice.type === "rejected" || notice.type === "abandoned") {
-						out.emit({ event: notice.type, ...notice }, () => `round ${notice.round}: ${notice.type === "rejected" ? "a report was refused or not sent" : "abandoned"}: ${notice.reason ?? "no reason given"}`);
+						out.emit(
+							{ event: notice.type, ...notice },
+							() =>
+								`round ${notice.round}: ${notice.type === "rejected" ? "a report was refused or not sent" : "abandoned"}: ${notice.reason ?? "no reason given"}`,
+						);
 					}
 				},
 			},

@@ -13,7 +13,20 @@ interface Summary {
 	readonly rounds: readonly Round[];
 }
 
-const SMALL = ["--agents", "3", "--rounds", "4", "--train-examples", "600", "--test-examples", "200", "--model", "dense:784-10", "--seed", "7"];
+const SMALL = [
+	"--agents",
+	"3",
+	"--rounds",
+	"4",
+	"--train-examples",
+	"600",
+	"--test-examples",
+	"200",
+	"--model",
+	"dense:784-10",
+	"--seed",
+	"7",
+];
 
 let workshop: Workshop;
 const demo = (dir: string, ...args: string[]): string[] => ["demo", "--format", "json", "--dir", join(workshop.dir, dir), ...args];

@@ -25,7 +25,10 @@ export class Rondo {
 
 	constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
 		const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("RONDO_"));
-		this.process = spawn(process.execPath, [BIN, ...args], { stdio: ["ignore", "pipe", "pipe"], env: { ...Object.fromEntries(inherited), ...env } });
+		this.process = spawn(process.execPath, [BIN, ...args], {
+			stdio: ["ignore", "pipe", "pipe"],
+			env: { ...Object.fromEntries(inherited), ...env },
+		});
 		let stderr = "";
 		this.process.stderr!.setEncoding("utf8").on("data", (text: string) => {
 			stderr += text;
@@ -42,12 +45,14 @@ export class Rondo {
 
 	/** The first line of JSON on standard output that has this value of `event`, past or future. */
 	async event<T>(event: string, wanted: (record: T) => boolean = () => true): Promise<T> {
-		const find = (): T | undefined => this.#lines.map(recordOf).find((record) => record?.event === event && wanted(record as T)) as T | undefined;
+		const find = (): T | undefined =>
+			this.#lines.map(recordOf).find((record) => record?.event === event && wanted(record as T)) as T | undefined;
 		return new Promise<T>((resolve, reject) => {
 			const look = (): void => {
 				const record = find();
 				if (record !== undefined) resolve(record);
-				else if (this.process.exitCode !== null || this.process.signalCode !== null) reject(new Error(`ended before event ${event}:\n${this.#lines.join("\n")}`));
+				else if (this.process.exitCode !== null || this.process.signalCode !== null)
+					reject(new Error(`ended before event ${event}:\n${this.#lines.join("\n")}`));
 				else return;
 				this.#waiting.delete(look);
 			};

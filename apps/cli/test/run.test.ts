@@ -30,7 +30,17 @@ const json = async <T>(args: readonly string[], more: Record<string, string> = {
 
 beforeAll(async () => {
 	workshop = await Workshop.open();
-	serve = workshop.start(["serve", "--format", "json", "--data-dir", join(workshop.dir, "coordinator"), "--rest-port", "0", "--grpc-port", "0"]);
+	serve = workshop.start([
+		"serve",
+		"--format",
+		"json",
+		"--data-dir",
+		join(workshop.dir, "coordinator"),
+		"--rest-port",
+		"0",
+		"--grpc-port",
+		"0",
+	]);
 	ready = await serve.event<Ready>("ready");
 	env = { RONDO_URL: ready.restUrl, RONDO_TOKEN: (await readFile(ready.adminTokenFile, "utf8")).trim() };
 });
@@ -48,20 +58,40 @@ describe("a run from the command line", () => {
 		const { secret } = await json<{ secret: string }>(["token", "create", "--scope", "enrol", "--max-uses", "2", "--name", "two agents"]);
 		const evaluator = await json<{ secret: string }>(["token", "create", "--scope", "enrol:evaluator"]);
 		const agent = (name: string, token: string, args: readonly string[]): Rondo =>
-			workshop.start(["agent", "--format", "json", "--address", ready.grpcAddress, "--state-dir", join(workshop.dir, name), "--name", name, ...args], { RONDO_TOKEN: token });
+			workshop.start(
+				["agent", "--format", "json", "--address", ready.grpcAddress, "--state-dir", join(workshop.dir, name), "--name", name, ...args],
+				{ RONDO_TOKEN: token },
+			);
 		for (const index of ["0", "1"]) agents.push(agent(`agent-${index}`, secret, ["--clients", "2", "--index", index, "--examples", "200"]));
 		agents.push(agent("judge", evaluator.secret, ["--split", "test", "--partition", "all", "--examples", "100"]));
 		await Promise.all(agents.map((started) => started.event("connected")));
 		expect((await rondo(["client", "list"], env)).stdout.match(/connected/g)).toHaveLength(3);
 
 		const { run } = await json<{ run: { name: string } }>([
-			...["run", "submit", "--model", "small", "--strategy", "fedavg", "--rounds", "3", "--name", "first", "--min-clients", "2", "--evaluate-every", "1"],
+			...[
+				"run",
+				"submit",
+				"--model",
+				"small",
+				"--strategy",
+				"fedavg",
+				"--rounds",
+				"3",
+				"--name",
+				"first",
+				"--min-clients",
+				"2",
+				"--evaluate-every",
+				"1",
+			],
 			...["-o", "cohortSize=2", "-o", "learningRate=0.1", "-o", "onMiss=replan"],
 		]);
 		expect(run.name).toBe("first");
 		const watched = await rondo(["run", "watch", "first", "--format", "json"], env);
 		expect(watched.code).toBe(0);
-		const rounds = watched.stdout.split("\n").map((line) => JSON.parse(line) as { event: string; round: number; reports: number; accuracy: number; clients: unknown[] });
+		const rounds = watched.stdout
+			.split("\n")
+			.map((line) => JSON.parse(line) as { event: string; round: number; reports: number; accuracy: number; clients: unknown[] });
 		expect(rounds.filter(({ event }) => event === "round").map(({ round, reports, clients }) => [round, reports, clients.length])).toEqual([
 			[1, 2, 2],
 			[2, 2, 2],
@@ -96,7 +126,13 @@ describe("run verify", () => {
 	it("recomputes every round", async () => {
 		const { code, stdout } = await rondo(["run", "verify", "first"], env);
 		expect(code).toBe(0);
-		expect(stdout.split("\n").map((line) => line.split("  ")[0])).toEqual(["initial", "round 1", "round 2", "round 3", expect.stringMatching(/^OK: 3 commits replayed/)]);
+		expect(stdout.split("\n").map((line) => line.split("  ")[0])).toEqual([
+			"initial",
+			"round 1",
+			"round 2",
+			"round 3",
+			expect.stringMatching(/^OK: 3 commits replayed/),
+		]);
 	});
 
 	it("names the first round that differs when a byte of a report was changed, and says when a report is gone", async () => {

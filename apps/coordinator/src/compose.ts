@@ -76,6 +76,7 @@ export async function startCoordinator(config: CoordinatorConfig, instruments: I
 		const opened = await openStore({
 			...(config.databaseUrl === undefined ? {} : { url: config.databaseUrl }),
 			folder: join(config.dataDir, "database"),
+			onDeath: fail,
 		});
 		undo.push(() => opened.close());
 		const store = instruments.wrapStore?.(opened) ?? opened;

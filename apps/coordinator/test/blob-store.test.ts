@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { CHUNK_BYTES, contentDigest, contentDigestOf, vecOf } from "@rondo/algorithms";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { AcceptanceLog } from "../src/blobs/acceptance-log.js";
-import { BlobStore, type UploadHead } from "../src/blobs/blob-store.js";
+import { BlobStore } from "../src/blobs/blob-store.js";
 import { openSyncIo } from "../src/blobs/sync-io.js";
+import type { UploadHead } from "../src/blobs/upload.js";
 
 let folder: string;
 let free: number;

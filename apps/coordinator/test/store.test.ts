@@ -12,7 +12,7 @@ import { openDatabase } from "../src/store/databases.js";
 import { applyMigrations, type Migration, readMigrations, type SqlSession } from "../src/store/migrate.js";
 import { createPrismaStore } from "../src/store/prisma-store.js";
 import { startPostgres, type TestPostgres } from "./postgres.js";
-import { storeContract } from "./store-contract.js";
+import { sharedStoreContract, storeContract } from "./store-contract.js";
 import { by, makeRun } from "./store-fixtures.js";
 
 const MIGRATIONS = fileURLToPath(new URL("../../../prisma/migrations/", import.meta.url));
@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(() => postgres.stop());
 
-storeContract("the embedded database in memory, two coordinators", async () => {
+sharedStoreContract("the embedded database in memory, two coordinators", async () => {
 	const database = await PGlite.create();
 	await applyMigrations(embeddedSession(database), await readMigrations(MIGRATIONS));
 	const adapter = new PrismaPGlite(database as unknown as ConstructorParameters<typeof PrismaPGlite>[0]);
@@ -70,7 +70,7 @@ storeContract("the embedded database in a folder, in its thread", async () => {
 	};
 });
 
-storeContract("PostgreSQL, two coordinators", async () => {
+sharedStoreContract("PostgreSQL, two coordinators", async () => {
 	const url = await postgres.createDatabase();
 	const store = await openDatabase({ url }, quiet, { migrations: MIGRATIONS });
 	// In its thread, as production has it.

@@ -7,7 +7,8 @@ import { keyValue } from "../key-value.js";
 
 /** `rondo demo` */
 export function addDemoCommand(program: Command, context: Context): void {
-	const port = (flag: string, what: string): Option => new Option(`${flag} <port>`, `port of ${what}; 0: a free one`).argParser(integer(0, 65_535)).default(0);
+	const port = (flag: string, what: string): Option =>
+		new Option(`${flag} <port>`, `port of ${what}; 0: a free one`).argParser(integer(0, 65_535)).default(0);
 	program
 		.command("demo")
 		.description("A whole federation on this machine: coordinator, agents with MNIST digits and an evaluator, each a process.")
@@ -19,7 +20,9 @@ export function addDemoCommand(program: Command, context: Context): void {
 		.addOption(new Option("--sampling <how>", "how fedkseed draws candidates").choices(["uniform", "pro"]))
 		.addOption(new Option("-o, --option <key=value>", "option of the strategy; may be repeated").argParser(keyValue))
 		.option("--model <source>", "as for `rondo model import` (default: dense:784-64-10, fedkseed dense:784-10)")
-		.addOption(new Option("--train-examples <count>", "training examples that are used at all; 0: all 60,000").argParser(integer(0, 60_000)))
+		.addOption(
+			new Option("--train-examples <count>", "training examples that are used at all; 0: all 60,000").argParser(integer(0, 60_000)),
+		)
 		.addOption(new Option("--test-examples <count>", "test examples that are used at all; 0: all 10,000").argParser(integer(0, 10_000)))
 		.addOption(new Option("--trainer <backend>", "what computes (default: auto)").choices(["auto", "gpu", "node", "wasm", "cpu"]))
 		.option("--dir <folder>", "folder of everything that the demo writes", "./rondo-demo")

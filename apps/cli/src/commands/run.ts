@@ -1,6 +1,6 @@
 import { hex32, integer, repeated } from "@rondo/agent";
-import { type Command, Option } from "commander";
 import { RondoError } from "@rondo/errors";
+import { type Command, Option } from "commander";
 import type { RunView } from "../api-types.js";
 import { apiOf, type Context, connected, outputOf } from "../context.js";
 import { AnswerIsNo } from "../failure.js";
@@ -32,16 +32,23 @@ export function addRunCommands(program: Command, context: Context): void {
 			),
 		);
 	});
-	connected(onRun(group, "show", "One run, its settings and its rounds.")).action(async (id: string, _options: unknown, command: Command) => {
-		const api = await apiOf(command, context);
-		const run = await api.get<RunView>(pathOf(id));
-		const rounds = await finishedRounds(api, run);
-		outputOf(command, context).emit({ ...run, finished: rounds }, () => `${fields({ ...run })}\n\n${table(ROUND_HEAD, rounds.map(roundCells), { right: [0, 1, 2, 3, 4, 5, 6] })}`);
-	});
-	connected(onRun(group, "watch", "Follows a run to its end; exit code 0 when it completes.")).action(async (id: string, _options: unknown, command: Command) => {
-		const run = await watchRun(await apiOf(command, context), id, outputOf(command, context), context.stop);
-		if (run.phase !== "completed") throw new AnswerIsNo(`run ${run.name} is ${run.phase}`);
-	});
+	connected(onRun(group, "show", "One run, its settings and its rounds.")).action(
+		async (id: string, _options: unknown, command: Command) => {
+			const api = await apiOf(command, context);
+			const run = await api.get<RunView>(pathOf(id));
+			const rounds = await finishedRounds(api, run);
+			outputOf(command, context).emit(
+				{ ...run, finished: rounds },
+				() => `${fields({ ...run })}\n\n${table(ROUND_HEAD, rounds.map(roundCells), { right: [0, 1, 2, 3, 4, 5, 6] })}`,
+			);
+		},
+	);
+	connected(onRun(group, "watch", "Follows a run to its end; exit code 0 when it completes.")).action(
+		async (id: string, _options: unknown, command: Command) => {
+			const run = await watchRun(await apiOf(command, context), id, outputOf(command, context), context.stop);
+			if (run.phase !== "completed") throw new AnswerIsNo(`run ${run.name} is ${run.phase}`);
+		},
+	);
 	for (const [action, description] of [
 		["start", "Starts a run that was submitted with --no-start."],
 		["pause", "Lets the open round end and plans no other."],
@@ -89,28 +96,55 @@ function addSubmit(group: Command, context: Context): void {
 		.action(async (options: SubmitOptions, command: Command) => {
 			const submission = await submissionOf(options);
 			const api = await apiOf(command, context);
-			const { run, cost } = await api.post<{ readonly run: RunView; readonly cost: { readonly download: number; readonly report: number } }>("/runs", submission);
+			const { run, cost } = await api.post<{
+				readonly run: RunView;
+				readonly cost: { readonly download: number; readonly report: number };
+			}>("/runs", submission);
 			outputOf(command, context).emit({ run, cost }, () =>
-				fields({ id: run.id, name: run.name, phase: run.phase, "per client and round": `at most ${size(cost.download)} down, ${size(cost.report)} up` }),
+				fields({
+					id: run.id,
+					name: run.name,
+					phase: run.phase,
+					"per client and round": `at most ${size(cost.download)} down, ${size(cost.report)} up`,
+				}),
 			);
 		});
 }
 
-const SUBMISSION_FIELDS = ["name", "model", "strategy", "rounds", "minClients", "waitForClientsMs", "maxReplans", "evaluateEvery", "evaluateDeadlineMs", "publicSeed", "secretSeed"] as const;
+const SUBMISSION_FIELDS = [
+	"name",
+	"model",
+	"strategy",
+	"rounds",
+	"minClients",
+	"waitForClientsMs",
+	"maxReplans",
+	"evaluateEvery",
+	"evaluateDeadlineMs",
+	"publicSeed",
+	"secretSeed",
+] as const;
 
 /** @throws INVALID_ARGUMENT that names what is missing */
 async function submissionOf({ from, option, start, ...given }: SubmitOptions): Promise<Record<string, unknown>> {
 	const base = from === undefined ? {} : await readJson(from, "from");
-	if (typeof base !== "object" || base === null || Array.isArray(base)) throw new RondoError("INVALID_ARGUMENT", `--from ${from} must hold a JSON object`, { details: { field: "from", value: from } });
+	if (typeof base !== "object" || base === null || Array.isArray(base))
+		throw new RondoError("INVALID_ARGUMENT", `--from ${from} must hold a JSON object`, { details: { field: "from", value: from } });
 	const { options, ...rest } = base as { readonly options?: unknown; readonly [field: string]: unknown };
 	const submission: Record<string, unknown> = { ...rest };
 	for (const field of SUBMISSION_FIELDS) if (given[field] !== undefined) submission[field] = given[field];
 	if (options !== undefined || option !== undefined) submission.options = { ...(options as object | undefined), ...option };
 	if (!start) submission.start = false;
 	const missing = (["model", "strategy", "rounds"] as const).filter((field) => submission[field] === undefined);
-	if (missing.length > 0) throw new RondoError("INVALID_ARGUMENT", `${missing.map((field) => `--${field}`).join(", ")} must be given, or stand in the file of --from`, { details: { field: missing[0] } });
+	if (missing.length > 0)
+		throw new RondoError(
+			"INVALID_ARGUMENT",
+			`${missing.map((field) => `--${field}`).join(", ")} must be given, or stand in the file of --from`,
+			{ details: { field: missing[0] } },
+		);
 	return submission;
 }
 
-const onRun = (group: Command, name: string, description: string): Command => group.command(name).description(description).argument("<run>", "id or name of the run");
+const onRun = (group: Command, name: string, description: string): Command =>
+	group.command(name).description(description).argument("<run>", "id or name of the run");
 const pathOf = (id: string): string => `/runs/${encodeURIComponent(id)}`;

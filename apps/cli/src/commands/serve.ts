@@ -10,42 +10,40 @@ export function addServeCommand(program: Command, context: Context): void {
 		.option("--config <file>", "JSON file with configuration (RONDO_CONFIG)")
 		.option("--print-config", "print every setting and where it comes from, and end")
 		.action(async ({ config: file, printConfig: print, ...flags }: { config?: string; printConfig?: boolean }, command: Command) => {
-			const { KEY_SPECS, loadConfig, printConfig, startCoordinator } = await import("@rondo/coordinator");
+			const { KEY_SPECS, loadConfig, printConfig, serve: runCoordinator } = await import("@rondo/coordinator");
 			const own = new Set<string>(CLI_VARIABLES);
 			const env = Object.fromEntries(Object.entries(context.env).filter(([name]) => !own.has(name)));
 			const config = loadConfig({ ...(file === undefined ? {} : { file }), env, flags });
 			const out = outputOf(command, context);
 			if (print === true) {
-				const settings = KEY_SPECS.map(({ key, secret }) => ({ key, value: secret && config[key] !== undefined ? "***" : (config[key] ?? null), source: config.sources[key] ?? null }));
+				const settings = KEY_SPECS.map(({ key, secret }) => ({
+					key,
+					value: secret && config[key] !== undefined ? "***" : (config[key] ?? null),
+					source: config.sources[key] ?? null,
+				}));
 				return out.emit(settings, () => printConfig(config));
 			}
-			const coordinator = await startCoordinator(config);
-			const { restUrl, grpcAddress, adminTokenFile } = coordinator;
-			const ready = { event: "ready", pid: process.pid, restUrl, grpcAddress, dataDir: config.dataDir, adminTokenFile: adminTokenFile ?? null };
-			// Standard output is the coordinator's log, JSON lines.
-			if (out.json) out.emit(ready, () => "");
-			else {
+			await runCoordinator(config, context.stop, ({ restUrl, grpcAddress, adminTokenFile }) => {
+				const ready = {
+					event: "ready",
+					pid: process.pid,
+					restUrl,
+					grpcAddress,
+					dataDir: config.dataDir,
+					adminTokenFile: adminTokenFile ?? null,
+				};
+				context.tellParent?.(ready);
+				// Standard output is the coordinator's log, JSON lines.
+				if (out.json) return out.emit(ready, () => "");
 				const token = adminTokenFile === undefined ? "made at an earlier start, or configured" : `written to ${adminTokenFile}`;
 				out.aside(fields({ "REST API": `${restUrl}/api/v1`, "for clients": grpcAddress, data: config.dataDir, "admin token": token }));
-			}
-			context.tellParent?.(ready);
-			try {
-				const failure = await Promise.race([aborted(context.stop), coordinator.failed]);
-				if (failure !== undefined) throw failure;
-			} finally {
-				await coordinator.close();
-			}
+			});
 		});
 	// Known only once the coordinator is loaded, which other commands need not wait for.
 	program.hook("preSubcommand", async (_program, subcommand) => {
 		if (subcommand !== serve) return;
 		const { KEY_SPECS } = await import("@rondo/coordinator");
-		for (const { flag, schema, environment, allowed } of KEY_SPECS) serve.option(`${flag} <value>`, `${schema.description} Allowed: ${allowed}. (${environment})`);
+		for (const { flag, schema, environment, allowed } of KEY_SPECS)
+			serve.option(`${flag} <value>`, `${schema.description} Allowed: ${allowed}. (${environment})`);
 	});
 }
-
-const aborted = (signal: AbortSignal): Promise<undefined> =>
-	new Promise((resolve) => {
-		if (signal.aborted) resolve(undefined);
-		else signal.addEventListener("abort", () => resolve(undefined), { once: true });
-	});

@@ -21,8 +21,15 @@ export function addTokenCommands(program: Command, context: Context): void {
 		.addOption(new Option("--max-uses <count>", "enrolments that it is good for; default: unlimited").argParser(integer(1)))
 		.action(async ({ name, scope, expiresInS, maxUses }: CreateOptions, command: Command) => {
 			const api = await apiOf(command, context);
-			const created = await api.post<{ readonly token: TokenView; readonly secret: string }>("/tokens", { name, scope, expiresInS, maxUses });
-			outputOf(command, context).emit(created, () => fields({ id: created.token.id, scope: created.token.scope, expires: created.token.expiresAt ?? "never", secret: created.secret }));
+			const created = await api.post<{ readonly token: TokenView; readonly secret: string }>("/tokens", {
+				name,
+				scope,
+				expiresInS,
+				maxUses,
+			});
+			outputOf(command, context).emit(created, () =>
+				fields({ id: created.token.id, scope: created.token.scope, expires: created.token.expiresAt ?? "never", secret: created.secret }),
+			);
 		});
 	connected(group.command("list").description("All tokens, without their secrets.")).action(async (_options: unknown, command: Command) => {
 		const api = await apiOf(command, context);
@@ -30,12 +37,22 @@ export function addTokenCommands(program: Command, context: Context): void {
 		outputOf(command, context).emit(tokens, () =>
 			table(
 				["ID", "NAME", "SCOPE", "CREATED", "EXPIRES", "USES LEFT", "REVOKED"],
-				tokens.map((token) => [token.id, token.name, token.scope, token.createdAt, token.expiresAt ?? "never", token.usesLeft ?? "-", token.revokedAt ?? "-"]),
+				tokens.map((token) => [
+					token.id,
+					token.name,
+					token.scope,
+					token.createdAt,
+					token.expiresAt ?? "never",
+					token.usesLeft ?? "-",
+					token.revokedAt ?? "-",
+				]),
 			),
 		);
 	});
-	connected(group.command("revoke").description("Makes a token invalid at once.").argument("<id>", "id of the token")).action(async (id: string, _options: unknown, command: Command) => {
-		const token = await (await apiOf(command, context)).post<TokenView>(`/tokens/${encodeURIComponent(id)}/revoke`);
-		outputOf(command, context).emit(token, () => `token ${token.id} (${token.name}) is revoked`);
-	});
+	connected(group.command("revoke").description("Makes a token invalid at once.").argument("<id>", "id of the token")).action(
+		async (id: string, _options: unknown, command: Command) => {
+			const token = await (await apiOf(command, context)).post<TokenView>(`/tokens/${encodeURIComponent(id)}/revoke`);
+			outputOf(command, context).emit(token, () => `token ${token.id} (${token.name}) is revoked`);
+		},
+	);
 }

@@ -50,7 +50,11 @@ export class Children {
 		const log = join(this.#folder, `${name}.log`);
 		const file = openSync(log, "a");
 		// A process group of its own, so that Ctrl-C reaches it through this process alone; the channel ends it if this process is killed.
-		const child = spawn(process.execPath, [MAIN, ...args], { detached: true, stdio: ["ignore", file, file, "ipc"], env: { ...withoutRondo(process.env), ...env } });
+		const child = spawn(process.execPath, [MAIN, ...args], {
+			detached: true,
+			stdio: ["ignore", file, file, "ipc"],
+			env: { ...withoutRondo(process.env), ...env },
+		});
 		closeSync(file);
 		this.#running.set(child, name);
 		const message = new Promise<object>((resolve) => child.once("message", (value) => resolve(value as object)));
@@ -80,8 +84,11 @@ export class Children {
 
 	async #died(name: string, pid: number | undefined, log: string, how: string): Promise<void> {
 		const lines = (await readFile(log, "utf8").catch(() => "")).trimEnd().split("\n").slice(-SHOWN_LINES);
-		this.#fail(new RondoError("INTERNAL", `${name} (process ${pid}) ended with ${how}; its log is ${log}`, { details: { process: name, lines } }));
+		this.#fail(
+			new RondoError("INTERNAL", `${name} (process ${pid}) ended with ${how}; its log is ${log}`, { details: { process: name, lines } }),
+		);
 	}
 }
 
-const withoutRondo = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv => Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("RONDO_")));
+const withoutRondo = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+	Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("RONDO_")));

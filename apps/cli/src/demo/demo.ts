@@ -1,9 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { isRondoError, RondoError } from "@rondo/errors";
 import { divide, type ShardOptions } from "@rondo/agent";
 import { formatSummary, summarize } from "@rondo/datasets";
+import { isRondoError, RondoError } from "@rondo/errors";
 import { Api } from "../api.js";
 import { type ClientView, hasEnded, type RunView } from "../api-types.js";
 import { downloadModel } from "../commands/download.js";
@@ -45,7 +45,11 @@ export async function runDemo(options: DemoOptions, choices: DemoChoices, out: O
 	const { dir, resume } = options;
 	const { stop, kill } = context;
 	const plan = await openPlan(dir, choices, resume);
-	out.emit({ event: "plan", dir, resume, plan }, () => `${resume ? "going on with" : "starting"} ${plan.strategy}, ${plan.rounds} rounds, ${plan.agents} agents, seed ${plan.seed}, in ${dir}`);
+	out.emit(
+		{ event: "plan", dir, resume, plan },
+		() =>
+			`${resume ? "going on with" : "starting"} ${plan.strategy}, ${plan.rounds} rounds, ${plan.agents} agents, seed ${plan.seed}, in ${dir}`,
+	);
 	const children = await Children.open(join(dir, "logs"));
 	kill.addEventListener("abort", () => children.kill(), { once: true });
 	const interrupted = new Promise<never>((_resolve, reject) => {
@@ -100,11 +104,28 @@ class Demo {
 	async #startCoordinator(): Promise<{ readonly ready: Ready; readonly coordinator: Child }> {
 		const { dir, restPort, grpcPort } = this.#options;
 		this.#out.say("starting the coordinator and its embedded database (the first start takes some seconds)");
-		const coordinator = this.#children.start("coordinator", ["serve", "--format", "json", "--data-dir", join(dir, "coordinator"), "--rest-port", String(restPort), "--grpc-port", String(grpcPort)]);
+		const coordinator = this.#children.start("coordinator", [
+			"serve",
+			"--format",
+			"json",
+			"--data-dir",
+			join(dir, "coordinator"),
+			"--rest-port",
+			String(restPort),
+			"--grpc-port",
+			String(grpcPort),
+		]);
 		const ready = (await coordinator.message) as Ready;
 		this.#out.emit(
-			{ event: "coordinator", pid: coordinator.pid, restUrl: ready.restUrl, grpcAddress: ready.grpcAddress, adminTokenFile: join(dir, "coordinator", "admin-token") },
-			() => `coordinator is process ${coordinator.pid}: REST API ${ready.restUrl}/api/v1, for clients ${ready.grpcAddress}, admin token in ${join(dir, "coordinator", "admin-token")}`,
+			{
+				event: "coordinator",
+				pid: coordinator.pid,
+				restUrl: ready.restUrl,
+				grpcAddress: ready.grpcAddress,
+				adminTokenFile: join(dir, "coordinator", "admin-token"),
+			},
+			() =>
+				`coordinator is process ${coordinator.pid}: REST API ${ready.restUrl}/api/v1, for clients ${ready.grpcAddress}, admin token in ${join(dir, "coordinator", "admin-token")}`,
 		);
 		return { ready, coordinator };
 	}
@@ -126,7 +147,14 @@ class Demo {
 	async #describeShards(): Promise<void> {
 		const { labels, parts } = await divide(this.#shards);
 		const summary = summarize(parts, labels);
-		this.#out.emit({ event: "partition", ...summary }, () => `who holds which digits (Dirichlet, alpha ${this.#plan.alpha}):\n${formatSummary(summary, parts.map((_, i) => agentName(i)))}`);
+		this.#out.emit(
+			{ event: "partition", ...summary },
+			() =>
+				`who holds which digits (Dirichlet, alpha ${this.#plan.alpha}):\n${formatSummary(
+					summary,
+					parts.map((_, i) => agentName(i)),
+				)}`,
+		);
 	}
 
 	async #startAgents(api: Api, { grpcAddress }: Ready, coordinator: Child): Promise<void> {
@@ -138,12 +166,42 @@ class Demo {
 		const start = (name: string, token: string, args: readonly string[]): Child =>
 			this.#children.start(
 				name,
-				["agent", "--format", "json", "--address", grpcAddress, "--state-dir", join(this.#options.dir, "agents", name), "--name", name, "--device-key", derived(seed, `device/${name}`), "--trainer", trainer, "--seed", seed, ...args],
+				[
+					"agent",
+					"--format",
+					"json",
+					"--address",
+					grpcAddress,
+					"--state-dir",
+					join(this.#options.dir, "agents", name),
+					"--name",
+					name,
+					"--device-key",
+					derived(seed, `device/${name}`),
+					"--trainer",
+					trainer,
+					"--seed",
+					seed,
+					...args,
+				],
 				{ RONDO_TOKEN: token },
 			);
 		await mkdir(join(this.#options.dir, "agents"), { recursive: true });
 		const started = Array.from({ length: agents }, (_, i) =>
-			start(agentName(i), enrol, ["--split", "train", "--partition", "dirichlet", "--alpha", String(alpha), "--clients", String(agents), "--index", String(i), "--examples", String(trainExamples)]),
+			start(agentName(i), enrol, [
+				"--split",
+				"train",
+				"--partition",
+				"dirichlet",
+				"--alpha",
+				String(alpha),
+				"--clients",
+				String(agents),
+				"--index",
+				String(i),
+				"--examples",
+				String(trainExamples),
+			]),
 		);
 		started.push(start("evaluator", evaluate, ["--split", "test", "--partition", "all", "--examples", String(testExamples)]));
 		this.#out.emit(
@@ -200,7 +258,10 @@ class Demo {
 			return await followRun(
 				api,
 				id,
-				{ round: (round) => this.#out.emit({ event: "round", ...round }, () => roundLine(round, settings.rounds)), notice: progress.notice },
+				{
+					round: (round) => this.#out.emit({ event: "round", ...round }, () => roundLine(round, settings.rounds)),
+					notice: progress.notice,
+				},
 				this.#stop,
 				done + 1,
 			);
@@ -211,9 +272,20 @@ class Demo {
 
 	async #summarize(api: Api, run: RunView, seconds: number): Promise<void> {
 		const rounds = await finishedRounds(api, run);
-		const saved = run.commit === 0 ? undefined : await downloadModel(api, run.id, { file: join(this.#options.dir, "model.safetensors"), force: true });
-		const sum = (pick: "up" | "down"): number => rounds.reduce((total, { clients }) => total + clients.reduce((part, client) => part + client[pick], 0), 0);
-		const summary = { event: "summary", run: { id: run.id, phase: run.phase, reason: run.reason }, rounds, model: saved ?? null, logHead: run.logHead, bytesUp: sum("up"), bytesDown: sum("down"), seconds };
+		const saved =
+			run.commit === 0 ? undefined : await downloadModel(api, run.id, { file: join(this.#options.dir, "model.safetensors"), force: true });
+		const sum = (pick: "up" | "down"): number =>
+			rounds.reduce((total, { clients }) => total + clients.reduce((part, client) => part + client[pick], 0), 0);
+		const summary = {
+			event: "summary",
+			run: { id: run.id, phase: run.phase, reason: run.reason },
+			rounds,
+			model: saved ?? null,
+			logHead: run.logHead,
+			bytesUp: sum("up"),
+			bytesDown: sum("down"),
+			seconds,
+		};
 		this.#out.emit(summary, () =>
 			[
 				"",

@@ -61,7 +61,14 @@ const PRESETS: { readonly [strategy: string]: Preset } = {
 	fedkseed: {
 		rounds: 60,
 		model: "dense:784-10",
-		options: (agents) => ({ candidates: 4096, localSteps: 200, learningRate: 1e-3, epsilon: 1e-3, batchSize: 32, cohortSize: Math.ceil(agents / 2) }),
+		options: (agents) => ({
+			candidates: 4096,
+			localSteps: 200,
+			learningRate: 1e-3,
+			epsilon: 1e-3,
+			batchSize: 32,
+			cohortSize: Math.ceil(agents / 2),
+		}),
 	},
 };
 
@@ -72,7 +79,10 @@ export const DEMO_STRATEGIES = Object.keys(PRESETS);
 export function planOf(choices: DemoChoices): DemoPlan {
 	const { strategy = "fedavg", agents = 10, sampling, option } = choices;
 	const preset = PRESETS[strategy];
-	if (preset === undefined) throw new RondoError("UNKNOWN_STRATEGY", `--strategy must be one of ${DEMO_STRATEGIES.join(", ")}, got ${JSON.stringify(strategy)}`, { details: { field: "strategy", value: strategy } });
+	if (preset === undefined)
+		throw new RondoError("UNKNOWN_STRATEGY", `--strategy must be one of ${DEMO_STRATEGIES.join(", ")}, got ${JSON.stringify(strategy)}`, {
+			details: { field: "strategy", value: strategy },
+		});
 	return {
 		version: 1,
 		strategy,
@@ -95,18 +105,27 @@ export function planOf(choices: DemoChoices): DemoPlan {
 export async function openPlan(dir: string, choices: DemoChoices, resume: boolean): Promise<DemoPlan> {
 	const known = await readPlan(dir);
 	if (resume) {
-		if (known === undefined) throw new RondoError("NOT_FOUND", `--resume: ${dir} holds no demo; leave --resume out to start one there`, { details: { field: "dir", value: dir } });
+		if (known === undefined)
+			throw new RondoError("NOT_FOUND", `--resume: ${dir} holds no demo; leave --resume out to start one there`, {
+				details: { field: "dir", value: dir },
+			});
 		checkSame(known, choices, dir);
 		return known;
 	}
 	if (known !== undefined) {
-		throw new RondoError("ALREADY_EXISTS", `--dir ${dir} holds a demo already (${known.strategy}, ${known.rounds} rounds); go on with it by --resume, or choose another --dir`, {
-			details: { field: "dir", value: dir },
-		});
+		throw new RondoError(
+			"ALREADY_EXISTS",
+			`--dir ${dir} holds a demo already (${known.strategy}, ${known.rounds} rounds); go on with it by --resume, or choose another --dir`,
+			{
+				details: { field: "dir", value: dir },
+			},
+		);
 	}
 	await mkdir(dir, { recursive: true });
 	if ((await readdir(dir)).length > 0) {
-		throw new RondoError("ALREADY_EXISTS", `--dir ${dir} is not empty and holds no demo; choose another --dir`, { details: { field: "dir", value: dir } });
+		throw new RondoError("ALREADY_EXISTS", `--dir ${dir} is not empty and holds no demo; choose another --dir`, {
+			details: { field: "dir", value: dir },
+		});
 	}
 	const plan = planOf(choices);
 	await writeFile(join(dir, `${FILE}.part`), `${JSON.stringify(plan, null, "\t")}\n`);
@@ -121,7 +140,9 @@ async function readPlan(dir: string): Promise<DemoPlan | undefined> {
 	});
 	if (text === undefined) return undefined;
 	const refuse = (problem: string): never => {
-		throw new RondoError("INVALID_ARGUMENT", `${join(dir, FILE)} ${problem}; choose another --dir`, { details: { field: "dir", value: dir } });
+		throw new RondoError("INVALID_ARGUMENT", `${join(dir, FILE)} ${problem}; choose another --dir`, {
+			details: { field: "dir", value: dir },
+		});
 	};
 	try {
 		const plan = JSON.parse(text) as DemoPlan | null;
@@ -137,11 +158,16 @@ function checkSame(known: DemoPlan, { option, sampling, ...choices }: DemoChoice
 	const fixed: { readonly [name: string]: unknown } = { ...known.options, ...known };
 	for (const [name, value] of Object.entries(wanted)) {
 		if (value === undefined || fixed[name] === value) continue;
-		throw new RondoError("CONFLICT", `${name} of the demo in ${dir} is ${JSON.stringify(fixed[name])}, not ${JSON.stringify(value)}; a demo that goes on keeps its settings`, {
-			details: { field: name, value },
-		});
+		throw new RondoError(
+			"CONFLICT",
+			`${name} of the demo in ${dir} is ${JSON.stringify(fixed[name])}, not ${JSON.stringify(value)}; a demo that goes on keeps its settings`,
+			{
+				details: { field: name, value },
+			},
+		);
 	}
 }
 
 /** 64 hexadecimal digits for one purpose, so that equal seeds give equal demos. */
-export const derived = (seed: string, purpose: string): string => toHex(sha256(new TextEncoder().encode(`rondo-demo/1/${purpose}/${seed}`)));
+export const derived = (seed: string, purpose: string): string =>
+	toHex(sha256(new TextEncoder().encode(`rondo-demo/1/${purpose}/${seed}`)));

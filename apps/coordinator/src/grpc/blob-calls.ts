@@ -137,7 +137,7 @@ export function createBlobCalls({ store, blobs, driver, sessions, checkpoint, lo
 				);
 			},
 			getBlob: (call) => {
-				get(call).catch((thrown: unknown) => call.destroy(fail(thrown)));
+				get(call).catch((thrown: unknown) => call.emit("error", fail(thrown)));
 			},
 		},
 	};

@@ -133,7 +133,7 @@ export function createFederationService(ports: FederationPorts): FederationServi
 				abort.abort();
 				call.end();
 			};
-			serve().catch((thrown: unknown) => call.destroy(toServiceError(toRondoError(thrown))));
+			serve().catch((thrown: unknown) => call.emit("error", toServiceError(toRondoError(thrown))));
 		},
 
 		getCurrentTask: unary(async (request, metadata) => {
@@ -172,7 +172,8 @@ function serveStream(ports: FederationPorts, call: ServerDuplexStream<ConnectReq
 		const error = toRondoError(thrown);
 		log[error.code === "INTERNAL" ? "error" : "info"]({ err: error, client: session?.client }, "stream ended with an error");
 		close();
-		call.destroy(toServiceError(error));
+		// Not destroy: that would end the stream here without its status ever leaving.
+		call.emit("error", toServiceError(error));
 	};
 	const sink: MessageSink = {
 		write: (message) => {
@@ -259,6 +260,7 @@ function serveStream(ports: FederationPorts, call: ServerDuplexStream<ConnectReq
 	// Hello comes first and alone; after it messages are independent of each other, since each names its task.
 	let opened: Promise<void> | undefined;
 	call.on("data", (request: ConnectRequest) => {
+		if (ended) return;
 		expectHeartbeat();
 		const handled = opened === undefined ? handle(request) : opened.then(() => handle(request));
 		opened ??= handled;

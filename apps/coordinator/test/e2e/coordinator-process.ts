@@ -9,7 +9,10 @@ import { onTestFinished, vi } from "vitest";
 
 const ENTRY = fileURLToPath(new URL("../../bin/rondo-coordinator.js", import.meta.url));
 const ADMIN_TOKEN = "e2e-admin-token-0123456789";
-const START_TIMEOUT_MS = 45_000;
+// Far above what a start takes (one second, six after a kill): machines that test are busy.
+const START_TIMEOUT_MS = 90_000;
+const RUN_TIMEOUT_MS = 90_000;
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 60_000 });
 
 /** How a process ended. */
 export interface Exit {
@@ -189,7 +192,7 @@ export class CoordinatorProcess {
 					throw new Error(`the run is ${row.phase}, commit ${row.commit}: ${this.child.output.slice(-2_000)}`);
 				return row;
 			},
-			{ timeout: 45_000, interval: 100 },
+			{ timeout: RUN_TIMEOUT_MS, interval: 100 },
 		);
 	}
 }

@@ -23,7 +23,7 @@ test("a strategy that the coordinator has never heard of runs end to end, with s
 	const newest = items.find(({ round }: { round: number }) => round === 4);
 	const detail = await coordinator.get(`/runs/${run}/rounds/train/4/${newest.attempt}`);
 	expect(Object.keys(detail.scores).sort()).toEqual(clients.map(({ clientId }) => clientId).sort());
-	await expect(clients[0]?.model(run)).rejects.toMatchObject({ code: "CONFLICT" });
+	await expect(clients[0]?.model(run)).rejects.toThrow("has no model");
 });
 
 test("a client that comes late, with an empty folder, assembles the bytes that the others have", async () => {

@@ -53,7 +53,7 @@ export class WireClient {
 	}
 
 	async enrol(token: string, protocolVersion = PROTOCOL_VERSION): Promise<void> {
-		const request = { token, protocolVersion, clientName: "wire", installationNonce: this.nonce, certificateRequest: new Uint8Array() };
+		const request = { token, protocolVersion, clientName: `wire-${this.nonce.toString("hex")}`, installationNonce: this.nonce, certificateRequest: new Uint8Array() };
 		const { credential, clientId } = await new Promise<{ credential: string; clientId: string }>((resolve, reject) => {
 			this.grpc.enrol(request, (error, value) => (error === null ? resolve(value) : reject(fromServiceError(error))));
 		});
@@ -128,7 +128,7 @@ export class WireClient {
 	async failure(): Promise<RondoError> {
 		return vi.waitFor(
 			() => {
-				if (this.ended === undefined) throw new Error("the stream is open");
+				if (this.ended === undefined) throw new Error(`the stream is open, session ${this.#session}`);
 				return this.ended;
 			},
 			{ timeout: 30_000, interval: 20 },
