@@ -155,11 +155,13 @@ export class Api {
 	#unreachable(cause: Error & { readonly code?: string }, signal: AbortSignal | undefined): RondoError {
 		if (cause instanceof RondoError) return cause;
 		if (signal?.aborted) return new RondoError("CANCELLED", "the call was cancelled", { cause });
-		const untrusted = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/.test(cause.code ?? "") ? "; pass the authority's certificate with --ca" : "";
+		const next = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/.test(cause.code ?? "")
+			? "pass the authority's certificate with --ca"
+			: "is it running? Start one with `rondo serve`, or point --url (RONDO_URL) at it";
 		// A connection to several addresses fails with a collective error whose own message is empty.
 		return new RondoError(
 			"UNAVAILABLE",
-			`cannot reach the coordinator at ${this.url}: ${cause.message || cause.code || cause.name}${untrusted}`,
+			`cannot reach the coordinator at ${this.url}: ${cause.message || cause.code || cause.name}; ${next}`,
 			{ cause },
 		);
 	}

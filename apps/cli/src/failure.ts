@@ -5,7 +5,6 @@ export class AnswerIsNo extends Error {}
 
 /** What to do about an error, where the message does not say so itself. */
 const NEXT_STEPS: { readonly [C in ErrorCode]?: string } = {
-	UNAVAILABLE: "is the coordinator running? Start one with `rondo serve`, or point --url (RONDO_URL) at it",
 	DEADLINE: "try again; the coordinator may be busy",
 	UNAUTHENTICATED: "pass a token with --token, --token-file or RONDO_TOKEN; `rondo serve` says where the admin token lies",
 	TOKEN_EXPIRED: "create another token with `rondo token create`",

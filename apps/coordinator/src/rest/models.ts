@@ -136,7 +136,9 @@ async function checkWeights({ blobs }: Services, digest: string, layout: Layout)
  */
 async function collect(body: AsyncIterable<Buffer>, limit: number, announced: number): Promise<ArrayBuffer> {
 	const refuse = (size: number): never => {
-		throw new RondoError("TOO_LARGE", `the body of ${size} bytes is larger than the limit of ${limit} bytes`, { details: { field: "body", limit } });
+		throw new RondoError("TOO_LARGE", `the body of ${size} bytes is larger than the limit of ${limit} bytes`, {
+			details: { field: "body", limit },
+		});
 	};
 	if (announced > limit) refuse(announced);
 	let bytes = new Uint8Array(Number.isSafeInteger(announced) ? announced : CHUNK_BYTES);
