@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { RondoError } from "@rondo/errors";
 import type { FastifyInstance } from "fastify";
 import { type Logger, pino } from "pino";
@@ -83,7 +84,7 @@ export async function startCoordinator(config: CoordinatorConfig, instruments: I
 		const epoch = await store.claimEpoch();
 		const adminTokenFile = await ensureAdminToken(config, store);
 
-		const engineData = { blobFolder: join(config.dataDir, "blobs"), strategyModules: config.strategies };
+		const engineData = { blobFolder: join(config.dataDir, "blobs"), strategyModules: config.strategies.map((path) => pathToFileURL(resolve(path)).href) };
 		const engine = startWorker<EngineMethods>(new URL("./engine/worker.js", import.meta.url), engineData, fail);
 		undo.push(() => engine.terminate());
 		const exporter = startWorker<EngineMethods>(new URL("./engine/worker.js", import.meta.url), engineData, fail);
@@ -137,7 +138,7 @@ export async function startCoordinator(config: CoordinatorConfig, instruments: I
 		const rest = await createRestServer(services, config, tls);
 		undo.push(async () => rest.close());
 		const restAddress = await rest.listen({ host: config.restHost, port: config.restPort }).catch((cause: unknown) => {
-			throw new RondoError("UNAVAILABLE", `restHost, restPort: cannot listen on ${config.restHost}:${config.restPort}: ${String(cause)}`, {
+			throw new RondoError("CONFLICT", `restHost, restPort: cannot listen on ${config.restHost}:${config.restPort}: ${String(cause)}`, {
 				cause,
 			});
 		});

@@ -11,7 +11,7 @@ export interface GrpcServer {
 	close(graceMs: number): Promise<void>;
 }
 
-/** Starts the server for clients. @throws UNAVAILABLE when the address cannot be bound. */
+/** Starts the server for clients. @throws CONFLICT when the address cannot be bound. */
 export async function startGrpcServer(options: {
 	readonly host: string;
 	readonly port: number;
@@ -30,7 +30,7 @@ export async function startGrpcServer(options: {
 	const bound = await new Promise<number>((resolve, reject) => {
 		server.bindAsync(`${host}:${port}`, credentials, (cause, actual) => {
 			if (cause === null) resolve(actual);
-			else reject(new RondoError("UNAVAILABLE", `grpcHost, grpcPort: cannot listen on ${host}:${port}: ${cause.message}`, { cause }));
+			else reject(new RondoError("CONFLICT", `grpcHost, grpcPort: cannot listen on ${host}:${port}: ${cause.message}`, { cause }));
 		});
 	});
 	return {
