@@ -1,5 +1,5 @@
 // One client process. It writes each receipt to a file, and syncs it, before it tells anybody.
-import { openSync, fsyncSync, writeSync } from "node:fs";
+import { fsyncSync, openSync, writeSync } from "node:fs";
 import { connect } from "@rondo/client";
 
 const { index, address, stateDir, token, deviceKey, receiptsFile, late } = JSON.parse(process.argv[2]);

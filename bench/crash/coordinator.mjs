@@ -23,7 +23,10 @@ const checkpoint = async (name) => {
 };
 
 const config = loadConfig({ env: {}, flags });
-const coordinator = await startCoordinator(config, { checkpoint, wrapStore: storeWrapper({ mutation, dataDir: config.dataDir, frozenFile }) });
+const coordinator = await startCoordinator(config, {
+	checkpoint,
+	wrapStore: storeWrapper({ mutation, dataDir: config.dataDir, frozenFile }),
+});
 process.once("SIGTERM", () => void coordinator.close().then(() => process.exit(0)));
 process.once("disconnect", () => process.exit(1));
 void coordinator.failed.then((error) => {

@@ -1,5 +1,5 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { ADMIN_TOKEN, agentOptions, coordinatorFlags } from "./base.mjs";
 import { Child, freePort } from "./processes.mjs";
 import { Rest } from "./rest.mjs";

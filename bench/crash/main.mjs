@@ -34,7 +34,8 @@ function readOptions() {
 		if (!/^[1-9][0-9]{0,5}$/.test(values[name])) throw new Error(`--${name} must be a whole number from 1, got ${values[name]}`);
 		return Number(values[name]);
 	};
-	if (!["embedded", "postgres"].includes(values.database)) throw new Error(`--database must be embedded or postgres, got ${values.database}`);
+	if (!["embedded", "postgres"].includes(values.database))
+		throw new Error(`--database must be embedded or postgres, got ${values.database}`);
 	if (!MUTATIONS.includes(values.mutation)) throw new Error(`--mutation must be one of ${MUTATIONS.join(", ")}, got ${values.mutation}`);
 	return {
 		runs: number("runs"),
@@ -128,7 +129,8 @@ function print(tried) {
 	]);
 	const table = [["RUN", "KIND", "KILLED AT", "RECEIPTS", "MODEL", "EQUALS", "SECONDS", "RESULT"], ...rows];
 	const widths = table[0].map((_head, column) => Math.max(...table.map((row) => row[column].length)));
-	for (const row of table) console.log(row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column]))).join("  "));
+	for (const row of table)
+		console.log(row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column]))).join("  "));
 }
 
 async function main() {
@@ -152,7 +154,10 @@ async function main() {
 		const unvisited = options.runs < KILL_POINTS.length ? [] : counts.filter(([, count]) => count === 0).map(([point]) => point);
 		if (unvisited.length > 0) console.log(`never killed at: ${unvisited.join(", ")}`);
 		const receipts = tried.reduce((sum, run) => sum + run.receipts, 0);
-		if (failed === 0) console.log(`No accepted report is missing: the ${receipts} receipts that clients hold are all in the logs, or were discarded with their rounds`);
+		if (failed === 0)
+			console.log(
+				`No accepted report is missing: the ${receipts} receipts that clients hold are all in the logs, or were discarded with their rounds`,
+			);
 		const pass = failed === 0 && unvisited.length === 0;
 		console.log(pass ? "PASS" : `FAIL: ${failed} of ${tried.length} runs`);
 		return pass ? 0 : 1;

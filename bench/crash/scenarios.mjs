@@ -20,7 +20,12 @@ const COHORTS = {
 	/** Nobody is missing: the result must be that of the run that nothing disturbed. */
 	full: { options: FULL, minClients: AGENTS, waitForClientsMs: 3_600_000, maxReplans: 0 },
 	/** The four fastest of five: the result must be the replay of the log. */
-	overselect: { options: { cohortSize: 4, overSelect: 1, quorum: 3, deadlineMs: 20_000 }, minClients: 4, waitForClientsMs: 60_000, maxReplans: 50 },
+	overselect: {
+		options: { cohortSize: 4, overSelect: 1, quorum: 3, deadlineMs: 20_000 },
+		minClients: 4,
+		waitForClientsMs: 60_000,
+		maxReplans: 50,
+	},
 	/** One agent is always late: rounds close at the deadline. */
 	deadline: { options: { cohortSize: AGENTS, quorum: 3, deadlineMs: 4_000 }, minClients: AGENTS, waitForClientsMs: 60_000, maxReplans: 50 },
 };
@@ -62,7 +67,13 @@ export function plan({ runs, rounds, seed }) {
 		const cohort = index % 2 === 1 ? "full" : index % 4 === 0 ? "deadline" : "overselect";
 		const training = trainings[Math.floor(index / 2) % trainings.length];
 		/** @type {Kill[]} */
-		const kills = index === 0 ? [{ point: "receipt-sent", hit: 2, hold: true }, { point: "set-frozen", hit: 2 }] : [];
+		const kills =
+			index === 0
+				? [
+						{ point: "receipt-sent", hit: 2, hold: true },
+						{ point: "set-frozen", hit: 2 },
+					]
+				: [];
 		while (kills.length < (many ? 3 : 2)) {
 			const point = KILL_POINTS[turn++ % KILL_POINTS.length];
 			if (point === "blob-renamed" && training !== "blob") continue;

@@ -48,7 +48,10 @@ async function reportOf(client, metadata, offer, i) {
 		const delta = await upload(client, metadata, offer.taskId, blobs[i]);
 		return { header: null, lanes: { delta }, numExamples: 1 + i, metrics: {} };
 	}
-	const header = [Uint16Array.from({ length: candidates }, (_, k) => k), Float32Array.from({ length: candidates }, (_, k) => 1 + k / candidates)];
+	const header = [
+		Uint16Array.from({ length: candidates }, (_, k) => k),
+		Float32Array.from({ length: candidates }, (_, k) => 1 + k / candidates),
+	];
 	return { header, lanes: {}, numExamples: 1, metrics: {} };
 }
 
@@ -56,7 +59,13 @@ async function start(i) {
 	const client = new FederationServiceClient(address, credentials.createInsecure(), CLIENT_CHANNEL_OPTIONS);
 	const installationNonce = randomBytes(16);
 	const { credential } = await new Promise((resolve, reject) => {
-		const request = { token, protocolVersion: PROTOCOL_VERSION, clientName: `load-${i}`, installationNonce, certificateRequest: new Uint8Array() };
+		const request = {
+			token,
+			protocolVersion: PROTOCOL_VERSION,
+			clientName: `load-${i}`,
+			installationNonce,
+			certificateRequest: new Uint8Array(),
+		};
 		client.enrol(request, (error, answer) => (error === null ? resolve(answer) : reject(error)));
 	});
 	const metadata = new Metadata();
@@ -84,7 +93,8 @@ async function start(i) {
 	setInterval(() => stream.write({ message: { $case: "ping", ping: { nonce: 0n } } }), 2_000).unref();
 	stream.on("data", ({ message }) => {
 		if (message?.$case === "welcome") process.send({ type: "connected" });
-		if (message?.$case === "receipt") process.send({ type: "receipt", code: ReceiptCode[message.receipt.code], error: message.receipt.errorMessage });
+		if (message?.$case === "receipt")
+			process.send({ type: "receipt", code: ReceiptCode[message.receipt.code], error: message.receipt.errorMessage });
 		if (message?.$case !== "offer") return;
 		const { offer } = message;
 		void reportOf(client, metadata, offer, i).then((report) => {

@@ -84,7 +84,10 @@ export async function startCoordinator(config: CoordinatorConfig, instruments: I
 		const epoch = await store.claimEpoch();
 		const adminTokenFile = await ensureAdminToken(config, store);
 
-		const engineData = { blobFolder: join(config.dataDir, "blobs"), strategyModules: config.strategies.map((path) => pathToFileURL(resolve(path)).href) };
+		const engineData = {
+			blobFolder: join(config.dataDir, "blobs"),
+			strategyModules: config.strategies.map((path) => pathToFileURL(resolve(path)).href),
+		};
 		const engine = startWorker<EngineMethods>(new URL("./engine/worker.js", import.meta.url), engineData, fail);
 		undo.push(() => engine.terminate());
 		const exporter = startWorker<EngineMethods>(new URL("./engine/worker.js", import.meta.url), engineData, fail);

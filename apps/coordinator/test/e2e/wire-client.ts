@@ -53,7 +53,13 @@ export class WireClient {
 	}
 
 	async enrol(token: string, protocolVersion = PROTOCOL_VERSION): Promise<void> {
-		const request = { token, protocolVersion, clientName: `wire-${this.nonce.toString("hex")}`, installationNonce: this.nonce, certificateRequest: new Uint8Array() };
+		const request = {
+			token,
+			protocolVersion,
+			clientName: `wire-${this.nonce.toString("hex")}`,
+			installationNonce: this.nonce,
+			certificateRequest: new Uint8Array(),
+		};
 		const { credential, clientId } = await new Promise<{ credential: string; clientId: string }>((resolve, reject) => {
 			this.grpc.enrol(request, (error, value) => (error === null ? resolve(value) : reject(fromServiceError(error))));
 		});

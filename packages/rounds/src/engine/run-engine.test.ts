@@ -226,7 +226,7 @@ describe("a strategy's mistakes name it, its round and the field:", () => {
 		expect(() => short.model(start(short))).toThrow(/round 1, model: it is 2 × f32, the layout has 3 f32/);
 		const { model: _model, ...without } = mean;
 		const none = engineOf(without);
-		expect(() => none.model(start(none))).toThrow(expect.objectContaining({ code: "NOT_FOUND" }));
+		expect(() => none.model(start(none))).toThrow(expect.objectContaining({ code: "CONFLICT" }));
 	});
 
 	test("parts that do not fit", () => {

@@ -217,11 +217,11 @@ export class RunEngine {
 
 	/**
 	 * Global weights, or those of a client with this server-held state.
-	 * @throws NOT_FOUND when the strategy has no model, SHAPE_MISMATCH when it is not one float32 vector of the layout
+	 * @throws CONFLICT when the strategy has no model, SHAPE_MISMATCH when it is not one float32 vector of the layout
 	 */
 	model(position: Position, member?: Plain): Vec<"f32"> {
 		const { strategy, layout } = this.parts;
-		if (strategy.model === undefined) throw new RondoError("NOT_FOUND", `strategy ${strategy.name} has no model`);
+		if (strategy.model === undefined) throw new RondoError("CONFLICT", `strategy ${strategy.name} has no model`);
 		return this.#call("model", position.round, () => {
 			const vec: Vec = strategy.model!(position.state, member, this.#at(position));
 			if (!isVec(vec) || vec.dtype !== "f32" || vec.length !== layout.length) {
