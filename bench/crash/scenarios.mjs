@@ -27,7 +27,7 @@ const COHORTS = {
 		maxReplans: 50,
 	},
 	/** One agent is always late: rounds close at the deadline. */
-	deadline: { options: { cohortSize: AGENTS, quorum: 3, deadlineMs: 4_000 }, minClients: AGENTS, waitForClientsMs: 60_000, maxReplans: 50 },
+	deadline: { options: { cohortSize: AGENTS, quorum: 3, deadlineMs: 8_000 }, minClients: AGENTS, waitForClientsMs: 60_000, maxReplans: 50 },
 };
 
 /** @typedef {{ point: string, hit: number, hold?: boolean }} Kill `hold`: the client with the newest receipt is killed too, and stays away until the next commit. */

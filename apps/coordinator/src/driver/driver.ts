@@ -263,6 +263,7 @@ export class Driver implements RunService {
 
 	async *watch(idOrName: string, signal: AbortSignal): AsyncIterable<RunNotice> {
 		const row = await this.#row(idOrName);
+		yield* this.#actors.get(row.id)?.waiting() ?? [];
 		yield* this.#notices.watch(row.id, signal);
 	}
 

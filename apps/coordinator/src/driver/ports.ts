@@ -25,6 +25,8 @@ export interface ClientLink {
 	cancel(client: ClientId, task: TaskId, reason: string): void;
 	receipt(receipt: Receipt): void;
 	settled(client: ClientId, task: TaskId, outcome: "applied" | "discarded", commit: number): void;
+	/** Stores the byte counts so far, so that whoever hears of a commit reads them whole. */
+	flush(): Promise<void>;
 	runUpdate(run: string, phase: RunPhase, logHead: { readonly commit: number; readonly hash: string }): void;
 }
 

@@ -390,10 +390,22 @@ export class RunActor {
 		const clients = rankClients(secret, key, this.#ports.link.eligible(role, strategy, version));
 		const state = this.#machine.open.find((round) => sameKey(keyOf(round), key));
 		if (state?.phase === "planned") {
-			const wanted = key.kind === "evaluate" ? 1 : this.#machine.settings.minClients;
-			this.#ports.notify({ run: this.id, type: "waiting", ...key, done: clients.length, total: wanted });
+			this.#ports.notify(this.#waiting(state, clients.length));
 		}
 		await this.post({ type: "present", key, clients });
+	}
+
+	#waiting({ kind, round, attempt, plan }: RoundState, connected: number): RunNotice {
+		const total = kind === "evaluate" ? 1 : Math.max(this.#machine.settings.minClients, plan.quorum);
+		return { run: this.id, type: "waiting", kind, round, attempt, done: connected, total };
+	}
+
+	/** What a new watcher should know: which rounds wait for clients, and for how many. */
+	waiting(): readonly RunNotice[] {
+		const { strategy, version } = this.spec;
+		return this.#machine.open
+			.filter(({ phase }) => phase === "planned")
+			.map((round) => this.#waiting(round, this.#ports.link.eligible(round.kind === "evaluate" ? "evaluator" : "trainer", strategy, version).length));
 	}
 
 	async #lease(key: RoundKey, tasks: readonly TaskState[]): Promise<void> {
@@ -482,7 +494,7 @@ export class RunActor {
 	}
 
 	async #commit(effect: Extract<RunEffect, { type: "commit" }>): Promise<void> {
-		const { store, engine, checkpoint, notify } = this.#ports;
+		const { store, engine, link, checkpoint, notify } = this.#ports;
 		const { key } = effect;
 		const text = keyText(this.id, key);
 		const open = this.#rounds.get(text);
@@ -492,6 +504,7 @@ export class RunActor {
 			await store.closeEvaluation(this.id, key, metrics, effect.applied);
 			this.#rounds.delete(text);
 			this.#log.info({ round: key.round, metrics }, "evaluated");
+			await link.flush();
 			notify({ run: this.id, type: "evaluated", ...key, metrics });
 			return;
 		}
@@ -532,6 +545,7 @@ export class RunActor {
 			{ round: key.round, attempt: key.attempt, commit: record.commit, reports: effect.applied.length, hash: record.hash, metrics },
 			"round committed",
 		);
+		await link.flush();
 		notify({ run: this.id, type: "committed", ...key, commit: record.commit, metrics });
 	}
 
