@@ -75,7 +75,8 @@ export function roundProgress(out: Output): { readonly notice: (notice: RunNotic
 				round = notice.round;
 				shares.clear();
 			}
-			if (type === "waiting") bar.update(done, total, `round ${round}: waiting for clients, ${done} of ${total} are here`);
+			const waiting = waitingText(notice);
+			if (waiting !== undefined) bar.update(done, total, waiting);
 			if (client === undefined) return;
 			if (type === "leased") shares.set(client, 0);
 			if (type === "progress") shares.set(client, total === 0 ? 0 : done / total);
@@ -88,9 +89,16 @@ export function roundProgress(out: Output): { readonly notice: (notice: RunNotic
 	};
 }
 
+/** What a round that has too few clients waits for. */
+function waitingText({ type, kind, round, done = 0, total = 0 }: RunNotice): string | undefined {
+	if (type !== "waiting" || kind !== "train" || done >= total) return undefined;
+	return `round ${round}: waiting for clients, ${done} of ${total} are connected`;
+}
+
 /** Prints each finished round, and the end of the run. @returns the run at its end */
 export async function watchRun(api: Api, id: string, out: Output, stop: AbortSignal): Promise<RunView> {
 	const progress = roundProgress(out);
+	let waitedFor: string | undefined;
 	try {
 		const run = await followRun(
 			api,
@@ -99,6 +107,9 @@ export async function watchRun(api: Api, id: string, out: Output, stop: AbortSig
 				round: (round, { settings }) => out.emit({ event: "round", ...round }, () => roundLine(round, settings.rounds)),
 				notice: (notice) => {
 					progress.notice(notice);
+					const waiting = waitingText(notice);
+					if (waiting !== undefined && waiting !== waitedFor) out.emit({ event: "waiting", ...notice }, () => waiting);
+					waitedFor = waiting ?? waitedFor;
 					if (notice.type === "rejected" || notice.type === "abandoned") {
 						out.emit(
 							{ event: notice.type, ...notice },
