@@ -405,7 +405,9 @@ export class RunActor {
 		const { strategy, version } = this.spec;
 		return this.#machine.open
 			.filter(({ phase }) => phase === "planned")
-			.map((round) => this.#waiting(round, this.#ports.link.eligible(round.kind === "evaluate" ? "evaluator" : "trainer", strategy, version).length));
+			.map((round) =>
+				this.#waiting(round, this.#ports.link.eligible(round.kind === "evaluate" ? "evaluator" : "trainer", strategy, version).length),
+			);
 	}
 
 	async #lease(key: RoundKey, tasks: readonly TaskState[]): Promise<void> {
