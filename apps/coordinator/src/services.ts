@@ -1,10 +1,9 @@
 import type { ClientId, Metrics } from "@rondo/algorithms";
-import type { LogRecord } from "@rondo/rounds";
 import type { Layout } from "@rondo/tensors";
 import type { Logger } from "pino";
 import type { BlobStore } from "./blobs/blob-store.js";
 import type { ImportedWeights, StrategyInfo } from "./engine/engine.js";
-import type { ModelRow, RunRow, Store } from "./store/store.js";
+import type { RunRow, Store } from "./store/store.js";
 
 /** Who asks: an admin token, a client, or the coordinator itself. Goes into the audit record. */
 export type Actor = `token:${string}` | `client:${string}` | "coordinator";
@@ -117,5 +116,3 @@ export interface Services {
 	/** False while starting or shutting down: /readyz answers 503. */
 	ready(): boolean;
 }
-
-export type { LogRecord, ModelRow };

@@ -32,7 +32,6 @@ export type { AcceptedReport, CommitEntry, Genesis, LogEntry, LogRecord } from "
 export { createRun, step, TICK_MS } from "./machine/run.js";
 export { type TaskName, taskIdOf } from "./machine/task-id.js";
 export type {
-	EvaluationResult,
 	PastTask,
 	Receipt,
 	ReceiptCode,

@@ -1,4 +1,4 @@
-import type { ClientId, Metrics, Plan } from "@rondo/algorithms";
+import type { ClientId, Plan } from "@rondo/algorithms";
 import type { ErrorCode } from "@rondo/errors";
 
 /** Hash of (run, incarnation, track, kind, round, attempt, client, slot), 64 hexadecimal digits; keys a client's report. */
@@ -200,10 +200,4 @@ export type RunEffect =
 export interface Step {
 	readonly state: RunState;
 	readonly effects: readonly RunEffect[];
-}
-
-/** Result of an evaluation that its report carries. */
-export interface EvaluationResult {
-	readonly metrics: Metrics;
-	readonly numExamples: number;
 }

@@ -1,4 +1,4 @@
-import type { ClientId, Plain, Plan } from "@rondo/algorithms";
+import type { ClientId, Plan } from "@rondo/algorithms";
 import type { Receipt, RoundKey, RunPhase, TaskId } from "@rondo/rounds";
 import type { RunSpec } from "../engine/engine.js";
 
@@ -36,5 +36,3 @@ export type Checkpoints = (name: Checkpoint) => void | Promise<void>;
 
 /** Text form of a round's key. */
 export const keyText = (run: string, key: RoundKey): string => `${run}/${key.kind}/${key.round}/${key.attempt}`;
-
-export type { Plain };

@@ -1,9 +1,8 @@
 import { createHash } from "node:crypto";
-import { type ClientId, decodePlain, type Metrics, type Plain } from "@rondo/algorithms";
+import type { ClientId, Plain } from "@rondo/algorithms";
 import { RondoError, toRondoError } from "@rondo/errors";
 import { fromHex, randomFrom } from "@rondo/kernels";
 import {
-	type AcceptedReport,
 	type Receipt,
 	type RoundKey,
 	type RoundState,
@@ -18,10 +17,11 @@ import {
 } from "@rondo/rounds";
 import type { Logger } from "pino";
 import type { AcceptanceLog } from "../blobs/acceptance-log.js";
-import type { EngineMethods, FinishResult, RunPosition, RunSpec } from "../engine/engine.js";
+import type { EngineMethods, RunPosition, RunSpec } from "../engine/engine.js";
 import type { RunNotice } from "../services.js";
-import type { ReportRow, RunSnapshot, Store } from "../store/store.js";
+import type { RunSnapshot, Store } from "../store/store.js";
 import type { Remote } from "../threads/rpc.js";
+import { acceptedOf, evaluationMetrics, keyOf, type OpenRound, sameKey } from "./open-round.js";
 import { type Checkpoints, type ClientLink, keyText } from "./ports.js";
 
 export interface ActorPorts {
@@ -34,17 +34,6 @@ export interface ActorPorts {
 	readonly log: Logger;
 	/** The store refuses this coordinator: another one took over. */
 	readonly onFenced: (error: RondoError) => void;
-}
-
-/** An open round with what the machine does not carry. */
-interface OpenRound {
-	readonly population: number;
-	/** Frozen task of an evaluation: the state may have moved on when it is leased. */
-	readonly payload: Uint8Array | null;
-	/** Contents of accepted reports; small, because large lanes are blobs. */
-	readonly reports: Map<TaskId, ReportRow>;
-	outcome?: FinishResult;
-	evaluation?: Metrics;
 }
 
 const RELOAD_DELAYS_MS = [100, 500, 2_000, 5_000];
@@ -563,21 +552,4 @@ export class RunActor {
 			if (!this.#closed && error.code !== "UNAVAILABLE") this.#log.error({ err: error }, "background work of a run failed");
 		});
 	}
-}
-
-export const keyOf = (round: RoundState): RoundKey => ({ kind: round.kind, round: round.round, attempt: round.attempt });
-const sameKey = (a: RoundKey, b: RoundKey): boolean => a.kind === b.kind && a.round === b.round && a.attempt === b.attempt;
-
-function acceptedOf(open: OpenRound, tasks: readonly TaskId[]): AcceptedReport[] {
-	return tasks.map((task) => {
-		const report = open.reports.get(task);
-		if (report === undefined) throw new RondoError("INTERNAL", `task ${task} is in the frozen set without a report`);
-		const { client, numExamples, staleness, sequence, digest } = report;
-		return { task, client, numExamples, staleness, sequence, digest };
-	});
-}
-
-function evaluationMetrics(report: ReportRow): Metrics {
-	const { metrics, numExamples } = decodePlain(report.content) as { metrics: Metrics; numExamples: number };
-	return { ...metrics, numExamples };
 }
