@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process";
 
 const steps = [
+	["node", ["tools/generate-kernels-wasm.mjs"]],
 	["npm", ["run", "generate", "--workspace", "@rondo/protocol"]],
 	["npx", ["prisma", "generate"]],
 	["node", ["tools/generate-algorithms.mjs"]],

@@ -16,6 +16,7 @@ interface Flags {
 	readonly insecure?: boolean;
 	readonly deviceKey?: string;
 	readonly strategies?: readonly string[];
+	readonly kernelThreads: number;
 	readonly workload?: string;
 	readonly workloadOptions?: string;
 	readonly dataset: "mnist";
@@ -44,6 +45,7 @@ export const addAgentOptions = (command: Command): Command =>
 				"64 hexadecimal digits: key of this device's private randomness, for reproducible experiments",
 			).argParser(hex32),
 		)
+		.addOption(new Option("--kernel-threads <count>", "threads for perturbing and summing weights").argParser(integer(1, 64)).default(1))
 		.addOption(new Option("--strategies <module>", "module with additional strategies; may be repeated").argParser(repeated))
 		.addOption(
 			new Option("--workload <module>", "own module that exports createTrainer and createData, in place of the data options below"),
@@ -79,6 +81,7 @@ export async function agentOptionsOf(command: Command, env: { readonly [name: st
 		...(await tlsOf(flags)),
 		...(flags.deviceKey === undefined ? {} : { deviceKey: Buffer.from(flags.deviceKey, "hex") }),
 		strategies: (flags.strategies ?? []).map((path) => pathToFileURL(path)),
+		kernelThreads: flags.kernelThreads,
 		...workloadOf(command, flags),
 	};
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { RondoError } from "@rondo/errors";
@@ -14,6 +15,7 @@ import { collectGarbage } from "./driver/collect-garbage.js";
 import { Driver } from "./driver/driver.js";
 import type { Checkpoints } from "./driver/ports.js";
 import type { EngineMethods } from "./engine/engine.js";
+import type { EngineWorkerData } from "./engine/worker.js";
 import { createBlobCalls } from "./grpc/blob-calls.js";
 import { createFederationService } from "./grpc/federation-service.js";
 import { startGrpcServer } from "./grpc/server.js";
@@ -84,13 +86,16 @@ export async function startCoordinator(config: CoordinatorConfig, instruments: I
 		const epoch = await store.claimEpoch();
 		const adminTokenFile = await ensureAdminToken(config, store);
 
-		const engineData = {
+		const engineData: EngineWorkerData = {
 			blobFolder: join(config.dataDir, "blobs"),
 			strategyModules: config.strategies.map((path) => pathToFileURL(resolve(path)).href),
+			kernelThreads: config.kernelThreads ?? Math.min(availableParallelism(), 16),
 		};
 		const engine = startWorker<EngineMethods>(new URL("./engine/worker.js", import.meta.url), engineData, fail);
 		undo.push(() => engine.terminate());
-		const exporter = startWorker<EngineMethods>(new URL("./engine/worker.js", import.meta.url), engineData, fail);
+		// Exports wait for rounds, not the other way round: they get no threads of their own.
+		const exporterData: EngineWorkerData = { ...engineData, kernelThreads: 1 };
+		const exporter = startWorker<EngineMethods>(new URL("./engine/worker.js", import.meta.url), exporterData, fail);
 		undo.push(() => exporter.terminate());
 		const strategies = await engine.call.strategies();
 

@@ -42,7 +42,7 @@ it("every option of every strategy has a default, a description and bounds", () 
 
 describe("refusals name option, value and what is allowed", () => {
 	const cases: readonly (readonly [unknown, string, RegExp])[] = [
-		[{ lr: 1 }, "UNKNOWN_OPTION", /^fedkseed has no option lr; it has: candidates, localSteps, learningRate, /],
+		[{ lr: 1 }, "UNKNOWN_OPTION", /^fedkseed has no option lr; it has: candidates, noise, localSteps, learningRate, /],
 		[JSON.parse('{"__proto__": 1}'), "UNKNOWN_OPTION", /no option __proto__/],
 		[{ constructor: 1 }, "UNKNOWN_OPTION", /no option constructor/],
 		[{ learningRate: 0 }, "INVALID_ARGUMENT", /^option learningRate of fedkseed must be > 0, got 0$/],

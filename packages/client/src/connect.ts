@@ -47,6 +47,7 @@ export async function connect(options: ClientOptions): Promise<RondoClient> {
 			cacheDir: paths.cache,
 			deviceKey: Buffer.from(identity.current.deviceKey, "hex"),
 			clientId: identity.current.clientId!,
+			kernelThreads: settings.kernelThreads,
 		});
 		undo.push(() => host.close());
 		const inventory = await host.start();

@@ -14,6 +14,7 @@ export interface WorkerSettings {
 	readonly cacheDir: string;
 	readonly deviceKey: Uint8Array;
 	readonly clientId: string;
+	readonly kernelThreads: number;
 }
 
 /** A run, as the training thread needs it. */

@@ -33,6 +33,8 @@ export interface ClientOptions {
 	readonly outboxLimitBytes?: number;
 	/** Downloaded and kept arrays on disk, bytes; the least recently used go. Default: 1 GiB. */
 	readonly blobLimitBytes?: number;
+	/** Threads that perturb and sum weights, 1 to 64, the training thread among them. Default: 1. */
+	readonly kernelThreads?: number;
 	/** Waits between attempts to connect. Default: full jitter below 250 ms, doubling up to 20 s. */
 	readonly reconnect?: Partial<BackoffOptions>;
 	/** 32 bytes: key of the device's private randomness, for reproducible experiments only. */
@@ -46,7 +48,9 @@ export type Decision = boolean | { readonly decline: string };
 
 /** Options with every default filled in. */
 export interface Settings
-	extends Required<Pick<ClientOptions, "address" | "stateDir" | "outboxLimitBytes" | "blobLimitBytes" | "shouldTrain" | "log">> {
+	extends Required<
+		Pick<ClientOptions, "address" | "stateDir" | "outboxLimitBytes" | "blobLimitBytes" | "kernelThreads" | "shouldTrain" | "log">
+	> {
 	readonly enrolmentToken: string | undefined;
 	readonly name: string;
 	readonly tls: { readonly ca?: string } | undefined;
@@ -83,6 +87,7 @@ export function resolveOptions(options: ClientOptions): Settings {
 		signal: options.signal,
 		outboxLimitBytes: positive("outboxLimitBytes", options.outboxLimitBytes ?? 256 * 1024 * 1024),
 		blobLimitBytes: positive("blobLimitBytes", options.blobLimitBytes ?? 1024 * 1024 * 1024),
+		kernelThreads: threads("kernelThreads", options.kernelThreads ?? 1),
 		reconnect,
 		deviceKey: options.deviceKey,
 		log: options.log ?? (() => {}),
@@ -102,6 +107,11 @@ function hrefOf(option: string, module: URL | string): string {
 	} catch (cause) {
 		throw wrong(option, "a URL, such as new URL('./workload.js', import.meta.url)", module, cause);
 	}
+}
+
+function threads(option: string, value: number): number {
+	if (!Number.isInteger(value) || value < 1 || value > 64) throw wrong(option, "an integer from 1 to 64", value);
+	return value;
 }
 
 function positive(option: string, value: number): number {

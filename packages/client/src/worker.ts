@@ -17,7 +17,7 @@ import {
 	type Work,
 } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
-import { randomFrom } from "@rondo/kernels";
+import { configureKernels, randomFrom } from "@rondo/kernels";
 import { type BlobRef, BlobStore } from "./blob-store.js";
 import {
 	type FromWorker,
@@ -51,6 +51,7 @@ const send = (message: FromWorker, transfer: readonly ArrayBuffer[] = []): void 
 const PROGRESS_INTERVAL_MS = 100;
 
 async function start(): Promise<void> {
+	await configureKernels({ threads: settings.kernelThreads });
 	const registry = await loadRegistry(settings.strategies);
 	const runs = new WorkerRuns(registry, await loadWorkload(settings.workload), settings);
 	port.on("message", (message: ToWorker) => {

@@ -5,6 +5,8 @@ const MAX_INDEX = 2 ** 32;
 const RANGE = 2 ** 53;
 /** Words between one attempt of a draw and the next, so that attempts of different draws never share a word. */
 const ATTEMPT_STRIDE = 2 ** 33;
+/** Standard deviation of the sum of four uniform bytes, each of variance (256² − 1) / 12. */
+const BYTE_SUM_DEVIATION = Math.sqrt(21_845);
 
 /** Attempt `attempt` of draw `index`: 53 bits from the words 2·index and 2·index + 1, a stride further each attempt. */
 function draw53(random: Random, index: number, attempt: number, words: Uint32Array): number {
@@ -44,6 +46,31 @@ function below(random: Random, index: number, bound: number, words: Uint32Array)
 		const value = draw53(random, index, attempt, words);
 		if (value < limit) return value % bound;
 	}
+}
+
+/**
+ * Draw number `index` of this node: a Gaussian-like number of mean 0 and variance 1, within ±3.4506 (the sum of four bytes).
+ * @throws INVALID_ARGUMENT unless `index` is an integer from 0 to 2^53 − 1
+ */
+export function gaussian4(random: Random, index: number): number {
+	return fillGaussian4(random, index, new Float64Array(1))[0]!;
+}
+
+/**
+ * Fills `out` with the draws `from`, `from` + 1, … of `gaussian4` and returns it.
+ * @throws INVALID_ARGUMENT unless 0 <= from and from + out.length <= 2^53
+ */
+export function fillGaussian4(random: Random, from: number, out: Float64Array): Float64Array {
+	const words = new Uint32Array(Math.min(out.length, 1024));
+	for (let at = 0; at < out.length; at += words.length) {
+		const part = random.words(from + at, words.subarray(0, Math.min(words.length, out.length - at)));
+		for (let i = 0; i < part.length; i++) {
+			const word = part[i]!;
+			const sum = (word & 255) + ((word >>> 8) & 255) + ((word >>> 16) & 255) + (word >>> 24);
+			out[at + i] = (sum - 510) / BYTE_SUM_DEVIATION;
+		}
+	}
+	return out;
 }
 
 /**

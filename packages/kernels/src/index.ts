@@ -1,7 +1,22 @@
-export { permutation, uniform01, uniformBelow, weightedDraw } from "./draws.js";
+export { packBits, unpackBits } from "./bit-packing.js";
+export { fillGaussian4, gaussian4, permutation, uniform01, uniformBelow, weightedDraw } from "./draws.js";
 export { checkRange, foldInto, gridOf, MAX_REPORTS, meanOf, normalizedWeight, sumOf } from "./grid-sum.js";
+export { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from "./half-floats.js";
 export { fromHex, sha256, toHex } from "./hash.js";
+export { NOISE_KINDS, type NoiseKind, type Perturbations, perturbations } from "./perturbations.js";
 export { PHILOX_ROUNDS, philox4x32 } from "./philox.js";
-export { portableExp } from "./portable-exp.js";
+export { portableExp, portableLog, portableTanh } from "./portable-math.js";
+export { dequantizeInt4, dequantizeInt8, INT4_LEVELS, INT8_LEVELS, quantizeInt4, quantizeInt8, scaleFor } from "./quantize.js";
 export { type Random, randomFrom, randomFromSeed } from "./random.js";
-export { addLedger, addSigns, applySum, perturb, rebuild } from "./signs.js";
+export {
+	allocateVector,
+	configureKernels,
+	type KernelOptions,
+	type KernelState,
+	type KernelVector,
+	kernelState,
+	releaseVector,
+	stopKernels,
+} from "./runtime/runtime.js";
+export { addLedger, applySum, perturb, project, projectionUnit, rebuild } from "./signs.js";
+export { maxGapsBytes, packGaps, packMask, unpackGaps, unpackMask } from "./sparse-mask.js";

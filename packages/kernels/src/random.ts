@@ -37,6 +37,11 @@ class Node implements Random {
 		this.#words = Uint32Array.from({ length: 4 }, (_, i) => view.getUint32(4 * i, true));
 	}
 
+	/** The four words that generate the stream (docs/shared-randomness.md, section 3). */
+	get streamKey(): Uint32Array {
+		return this.#words;
+	}
+
 	at(...path: readonly (string | number)[]): Random {
 		let key = this.#key;
 		for (const element of path) key = sha256(PATH_DOMAIN, key, encodeElement(element));
@@ -108,4 +113,13 @@ export function randomFromSeed(seed: string): Random {
 	if (typeof seed !== "string" || /\p{Surrogate}/u.test(seed))
 		throw new RondoError("INVALID_ARGUMENT", `seed must be well-formed Unicode text, got ${JSON.stringify(seed)}`);
 	return new Node(sha256(SEED_DOMAIN, utf8.encode(seed)));
+}
+
+/**
+ * n0 … n3 of a node's stream; not to be written to.
+ * @throws INVALID_ARGUMENT for a `Random` that is not one of this module's
+ */
+export function streamKeyOf(random: Random): Uint32Array {
+	if (!(random instanceof Node)) throw new RondoError("INVALID_ARGUMENT", "random must be a node made by randomFrom or randomFromSeed");
+	return random.streamKey;
 }

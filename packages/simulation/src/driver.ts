@@ -145,6 +145,7 @@ export class Driver {
 				this.#events.push({ type: "planned", round: effect.round, attempt: effect.attempt, plan: this.#parts.engine.plan(this.position) });
 				return;
 			case "openRound":
+				this.#open?.fold.release();
 				this.#open = {
 					attempt: effect.state.attempt,
 					position: this.position,
@@ -267,7 +268,8 @@ export class Driver {
 	}
 
 	async #commit(skip: boolean): Promise<void> {
-		const { position, attempt, finished, accepted } = this.#openRound();
+		const { position, attempt, finished, accepted, fold } = this.#openRound();
+		fold.release();
 		const { engine, evaluate, evaluateEvery, settings, onCommit } = this.#parts;
 		const record = skip
 			? engine.skip({ position, attempt, incarnation: INCARNATION, previous: this.records.at(-1)!.hash })

@@ -1,4 +1,5 @@
 import { RondoError } from "@rondo/errors";
+import { fromBfloat16, fromFloat16 } from "@rondo/kernels";
 import { type Layout, layoutOf, MAX_ELEMENTS } from "./layout.js";
 import { bad, type HeaderEntry, METADATA_KEY, parseHeader } from "./safetensors-header.js";
 
@@ -91,26 +92,13 @@ function convert({ name, dtype }: HeaderEntry, from: DataView, to: Float32Array)
 					bad(`tensor ${JSON.stringify(name)}: element ${i} is ${value}, too large for float32`);
 			}
 			return;
-		case "BF16": {
-			const bits = new Uint32Array(to.buffer, to.byteOffset, to.length);
-			for (let i = 0; i < to.length; i++) bits[i] = from.getUint16(2 * i, true) << 16;
-			return;
+		case "BF16":
+		case "F16": {
+			const bits = new Uint16Array(to.length);
+			for (let i = 0; i < bits.length; i++) bits[i] = from.getUint16(2 * i, true);
+			to.set(dtype === "F16" ? fromFloat16(bits) : fromBfloat16(bits));
 		}
-		case "F16":
-			for (let i = 0; i < to.length; i++) to[i] = halfToNumber(from.getUint16(2 * i, true));
 	}
-}
-
-/** IEEE 754 binary16: sign, 5 bits of exponent with bias 15, 10 bits of fraction. Every value is one of float32. */
-function halfToNumber(bits: number): number {
-	const sign = bits & 0x8000 ? -1 : 1;
-	const exponent = (bits >>> 10) & 31;
-	const fraction = bits & 0x3ff;
-	if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-	if (exponent === 0) return (sign * fraction) / 0x1000000;
-	// (1024 + fraction) · 2^(exponent − 25), by exact integer powers.
-	const significand = sign * (1024 + fraction);
-	return exponent >= 25 ? significand * (1 << (exponent - 25)) : significand / (1 << (25 - exponent));
 }
 
 /**

@@ -1,5 +1,5 @@
 import { type AnyStrategy, builtInStrategies, type Work } from "@rondo/algorithms";
-import { randomFrom } from "@rondo/kernels";
+import { perturb, perturbations, randomFrom } from "@rondo/kernels";
 import { decodeReport } from "@rondo/rounds";
 import { describe, expect, test } from "vitest";
 import { softmaxTrainer } from "./fixtures.js";
@@ -96,10 +96,9 @@ const CASES: { readonly [strategy: string]: readonly Row[] } = {
 				const { weights, reports, engine, store } = await completed({ strategy, options }, { clients: one, rounds: 1 });
 				const [bytes] = reports.values();
 				const [[k], [g]] = decodeReport(bytes!).header as unknown as [Uint16Array, Float32Array];
-				const signs = randomFrom(Uint8Array.from(Buffer.from(SEEDS.publicSeed, "hex")))
-					.at("z", k!)
-					.words(0, new Uint32Array(1))[0]!;
-				const wanted = Array.from(store.read(engine.parts.initial), (weight, j) => weight - 0.25 * g! * ((signs >>> j) & 1 ? 1 : -1));
+				const z = perturbations(randomFrom(Uint8Array.from(Buffer.from(SEEDS.publicSeed, "hex"))).at("z"), "noise/2");
+				const wanted = store.read(engine.parts.initial).slice();
+				perturb(wanted, -0.25 * g!, z, k!, wanted);
 				expect(Math.abs(g!)).toBeGreaterThan(0.01);
 				expect(furthest(weights!, wanted)).toBeLessThan(1e-7);
 			},

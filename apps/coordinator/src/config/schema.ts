@@ -63,6 +63,13 @@ export const CONFIG_SCHEMA = Type.Object(
 			default: 0,
 			description: "Closed rounds whose reports' blobs are kept; 0 keeps all.",
 		}),
+		kernelThreads: Type.Optional(
+			Type.Integer({
+				minimum: 1,
+				maximum: 64,
+				description: "Threads that sum updates and rebuild models; without it, one per CPU, at most 16.",
+			}),
+		),
 		strategies: Type.Array(Type.String({ minLength: 1 }), {
 			default: [],
 			description: "Paths of modules with additional strategies. Comma-separated in the environment and in flags.",

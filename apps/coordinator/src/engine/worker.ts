@@ -1,6 +1,7 @@
 import { workerData } from "node:worker_threads";
 import { loadRegistry, type Plain, resolveConfig, type Vec } from "@rondo/algorithms";
 import { RondoError, toRondoError } from "@rondo/errors";
+import { configureKernels } from "@rondo/kernels";
 import { decodeReport, type Fold, type Position, RunEngine, reportDigest } from "@rondo/rounds";
 import { openSyncIo } from "../blobs/sync-io.js";
 import { answerCalls } from "../threads/rpc.js";
@@ -14,9 +15,12 @@ export interface EngineWorkerData {
 	readonly blobFolder: string;
 	/** `file:` URLs of modules with additional strategies. */
 	readonly strategyModules: readonly string[];
+	/** Threads of the vector kernels, this one among them. */
+	readonly kernelThreads: number;
 }
 
-const { blobFolder, strategyModules } = workerData as EngineWorkerData;
+const { blobFolder, strategyModules, kernelThreads } = workerData as EngineWorkerData;
+await configureKernels({ threads: kernelThreads });
 const registry = await loadRegistry(strategyModules);
 const io = openSyncIo(blobFolder);
 const source = { blob: (vec: Vec<"u8">) => io.read(vec) };
@@ -129,6 +133,7 @@ const methods: EngineMethods = {
 		engineOf(spec).skip({ position: positionOf(position), attempt, incarnation, previous }),
 
 	drop(key) {
+		folds.get(key)?.release();
 		folds.delete(key);
 	},
 

@@ -1,5 +1,5 @@
 import { RondoError } from "@rondo/errors";
-import { addSigns, perturb, randomFromSeed, uniformBelow } from "@rondo/kernels";
+import { perturb, perturbations, randomFromSeed, uniformBelow } from "@rondo/kernels";
 import { expect, it } from "vitest";
 import { atOf, clientOf, deviceOf, foldOf, memoryData, playRound, quadratic, type Run, runOf, trainerOf } from "../../test/fixture.js";
 import { batchOf, devicesOf, EXAMPLES, gap, lossAndGradient, WEIGHTS } from "../../test/problems.js";
@@ -10,10 +10,11 @@ import { type FedKSeedTypes, fedkseed, samplingWeights } from "./fedkseed.js";
 const OPTIONS = { candidates: 16, localSteps: 8, learningRate: 0.125, epsilon: 2 ** -7, batchSize: 100, cohortSize: 3, maxExamples: 64 };
 const D = WEIGHTS.length;
 
+const familyOf = (run: Run<FedKSeedTypes>) => perturbations(run.shared.at("z"), run.config.noise);
 const signsOf = (run: Run<FedKSeedTypes>, k: number): number[] => {
-	const z = new Float64Array(run.layout.length);
-	addSigns(z, 1, run.shared.at("z", k));
-	return [...z];
+	const zeros = new Float32Array(run.layout.length);
+	perturb(zeros, 1, familyOf(run), k, zeros);
+	return [...zeros];
 };
 const moved = (weights: readonly number[], scale: number, z: readonly number[]) => weights.map((w, j) => w + scale * z[j]!);
 const totalExamples = Object.values(EXAMPLES).reduce((n, { rows }) => n + rows.length, 0);
@@ -70,8 +71,9 @@ async function play(
 	return played;
 }
 
-for (const options of [OPTIONS, { ...OPTIONS, sampling: "pro", importanceClip: 0.25 }]) {
-	it(`three rounds agree with the equations (${"sampling" in options ? "pro" : "uniform"})`, async () => {
+const PRO = { sampling: "pro", importanceClip: 0.25 };
+for (const options of [OPTIONS, { ...OPTIONS, ...PRO }, { ...OPTIONS, noise: "noise/1" }, { ...OPTIONS, ...PRO, noise: "noise/1" }]) {
+	it(`three rounds agree with the equations (${JSON.stringify(options)})`, async () => {
 		const run = runOf(fedkseed, options, WEIGHTS);
 		const expected = reference(run, 3);
 		(await play(run, 3)).forEach(({ model }, i) => {
@@ -132,7 +134,7 @@ it("the rebuilt model is the weighted mean of the clients' final weights", async
 		const local = first!.model.slice();
 		const [candidates, gradients] = work.header;
 		candidates.forEach((k, i) => {
-			perturb(local, -OPTIONS.learningRate * gradients[i]!, run.shared.at("z", k), local);
+			perturb(local, -OPTIONS.learningRate * gradients[i]!, familyOf(run), k, local);
 		});
 		mean.forEach((_, j) => {
 			mean[j]! += (work.numExamples / totalExamples) * local[j]!;

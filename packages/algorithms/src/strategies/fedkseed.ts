@@ -1,5 +1,18 @@
 import { isRondoError, RondoError } from "@rondo/errors";
-import { addLedger, applySum, perturb, portableExp, type Random, rebuild, uniformBelow, weightedDraw } from "@rondo/kernels";
+import {
+	addLedger,
+	applySum,
+	NOISE_KINDS,
+	type NoiseKind,
+	type Perturbations,
+	perturb,
+	perturbations,
+	portableExp,
+	type Random,
+	rebuild,
+	uniformBelow,
+	weightedDraw,
+} from "@rondo/kernels";
 import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../cohort.js";
 import type { At, Client, Lane, Strategy, Types } from "../contract.js";
 import { checkCancelled, requireExamples } from "../local-sgd.js";
@@ -9,6 +22,8 @@ import { encodePlain, isVec, type Plain, type Vec, vecOf } from "../plain.js";
 export interface FedKSeedConfig extends CohortOptions {
 	/** K, the number of candidate perturbations. */
 	readonly candidates: number;
+	/** How they are made: "noise/1" independent, "noise/2" structured (docs/shared-randomness.md). */
+	readonly noise: NoiseKind;
 	/** τ, steps per client and round. */
 	readonly localSteps: number;
 	readonly learningRate: number;
@@ -68,11 +83,8 @@ export function samplingWeights(h: Float64Array, n: Float64Array): Uint8Array {
 	return Uint8Array.from(exps, (e) => Math.max(1, Math.round((MAX_SAMPLING_WEIGHT * e) / largest)));
 }
 
-/** z_k for every k, as a function. */
-function candidatesOf(shared: Random): (k: number) => Random {
-	const base = shared.at("z");
-	return (k) => base.at(k);
-}
+/** The candidates of a run. */
+const candidatesOf = (shared: Random, { noise }: FedKSeedConfig): Perturbations => perturbations(shared.at("z"), noise);
 
 /**
  * FedKSeed and FedKSeed-Pro: Qin, Chen, Qian, Ding, Li, Deng, "Federated Full-Parameter Tuning of Billion-Sized Language
@@ -84,15 +96,16 @@ function candidatesOf(shared: Random): (k: number) => Random {
  * pairs (k, g). The server adds the weighted mean over clients of Σ learningRate · g to each ledger entry. The rebuilt
  * model is then the weighted mean of the clients' final weights.
  *
- * Departs from the paper: z_k is ±1 instead of Gaussian (same first two moments, exact on every machine); the learning
- * rate is inside the ledger, so that it need not stay constant; weights are numbers of examples, not of batches; no
+ * Departs from the paper: z_k is ±1 instead of Gaussian (same first two moments, exact on every machine) and, unless
+ * `noise` says otherwise, orthogonal to the others within blocks of the model, so that all K are applied by one fast
+ * transform (docs/structured-perturbations.md); the learning rate is inside the ledger, so that it need not stay constant; weights are numbers of examples, not of batches; no
  * weight decay, which a ledger cannot express; steps whose loss is not finite, or whose gradient is beyond
  * maxAbsGradient, are skipped and counted. Pro: the clients draw from one-byte chances (`samplingWeights`).
  * Limit case: one step of one client moves the weights by −learningRate · g · z_k.
  */
 export const fedkseed: Strategy<FedKSeedTypes> = {
 	name: "fedkseed",
-	version: 1,
+	version: 2,
 	summary: "Zeroth-order tuning with K shared seeds, kilobytes a round whatever the model (Qin et al., ICML 2024, arXiv:2312.06353).",
 	schema: cohortSchema({
 		candidates: {
@@ -101,6 +114,12 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 			maximum: 65_536,
 			default: 4096,
 			description: "number K of shared perturbations; the model moves in their span",
+		},
+		noise: {
+			type: "string",
+			enum: [...NOISE_KINDS],
+			default: "noise/2",
+			description: "perturbations: noise/1 independent, noise/2 structured (a whole rebuild in one fast transform)",
 		},
 		localSteps: { type: "integer", minimum: 1, maximum: 10_000, default: 200, description: "steps per client and round, τ in the paper" },
 		learningRate: { type: "number", exclusiveMinimum: 0, maximum: 1000, default: 0.001, description: "step size" },
@@ -201,9 +220,10 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 
 	model(state, _member, { io, initial, shared, config }: At<FedKSeedTypes>) {
 		const ledger = io.read(state.ledger);
+		const candidates = candidatesOf(shared, config);
 		return io.write("f32", initial.length, (from, to) => {
 			const out = new Float32Array(to - from);
-			rebuild(io.read(initial, from, to), ledger, config.unit, candidatesOf(shared), out, from);
+			rebuild(io.read(initial, from, to), ledger, config.unit, candidates, out, from);
 			return out;
 		});
 	},
@@ -215,7 +235,7 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 		const { localSteps, learningRate, epsilon, batchSize, maxAbsGradient } = client.config;
 		const weights = await assemble(task, client);
 		const draw = await drawOf(task, client);
-		const candidate = candidatesOf(client.shared);
+		const family = candidatesOf(client.shared, client.config);
 		const scratch = new Float32Array(weights.length);
 		const candidates = new Uint16Array(localSteps);
 		const gradients = new Float32Array(localSteps);
@@ -225,16 +245,15 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 		for await (const batch of client.data.batches(batchSize, client.secret.at("order"))) {
 			checkCancelled(client, step, localSteps);
 			const k = draw(step);
-			const z = candidate(k);
 			// Both points from the pristine weights: adding and subtracting in place would leave a residue.
-			perturb(weights, epsilon, z, scratch);
+			perturb(weights, epsilon, family, k, scratch);
 			const above = await client.trainer.loss(scratch, batch);
-			perturb(weights, -epsilon, z, scratch);
+			perturb(weights, -epsilon, family, k, scratch);
 			const below = await client.trainer.loss(scratch, batch);
 			// Rounded before use, so that the step taken here is the step that the report describes.
 			const gradient = Math.fround((above - below) / (2 * epsilon));
 			if (Math.abs(gradient) <= maxAbsGradient) {
-				perturb(weights, -learningRate * gradient, z, weights);
+				perturb(weights, -learningRate * gradient, family, k, weights);
 				candidates[taken] = k;
 				gradients[taken++] = gradient;
 				totalLoss += (above + below) / 2;
@@ -260,7 +279,7 @@ async function assemble([ledgerVec]: FedKSeedTypes["task"], client: Client<FedKS
 	const had = await cachedSum(client, key, ledger.length);
 	// Sums of integers: going on from the last round gives the bytes of a sum made afresh.
 	const sum = had === undefined ? new Float64Array(initial.length) : had.sum.slice();
-	addLedger(sum, ledger, candidatesOf(client.shared), 0, had?.ledger);
+	addLedger(sum, ledger, candidatesOf(client.shared, client.config), 0, had?.ledger);
 	client.cache.set(key, { ledger: client.keep("i32", ledger), sum: client.keep("f64", sum) });
 	const out = new Float32Array(initial.length);
 	applySum(initial, sum, client.config.unit, out);
@@ -277,9 +296,9 @@ async function drawOf(task: FedKSeedTypes["task"], client: Client<FedKSeedTypes>
 	return (step) => weightedDraw(random, step, cumulative);
 }
 
-/** Names what a cached sum depends on besides the ledger: initial weights and run seed. */
-function cacheKey({ initial, shared }: Client<FedKSeedTypes>): string {
-	return `fedkseed/1 ${initial.sha256} ${shared.at("z").words(0, new Uint32Array(4)).join("-")}`;
+/** Names what a cached sum depends on besides the ledger: initial weights, run seed and kind of noise. */
+function cacheKey({ initial, shared, config }: Client<FedKSeedTypes>): string {
+	return `fedkseed/2 ${config.noise} ${initial.sha256} ${shared.at("z").words(0, new Uint32Array(4)).join("-")}`;
 }
 
 /** The sum of an earlier round; undefined when the cache or its blobs are gone. */

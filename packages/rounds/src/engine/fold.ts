@@ -1,6 +1,6 @@
 import type { Metrics, Plan } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
-import { foldInto, gridOf, meanOf, sumOf } from "@rondo/kernels";
+import { allocateVector, foldInto, gridOf, meanOf, releaseVector, sumOf } from "@rondo/kernels";
 import type { AcceptedReport } from "../log-types.js";
 import type { TaskId } from "../machine-types.js";
 import { checkReport, type FoldContext } from "./lanes.js";
@@ -34,6 +34,7 @@ export class Fold {
 	readonly #sums: ReadonlyMap<string, { readonly sum: Float64Array; readonly grid: number; readonly mean: boolean }>;
 	readonly #entries = new Map<TaskId, Entry>();
 	#weight = 0;
+	#released = false;
 
 	constructor(context: FoldContext, plan: Plan) {
 		this.#context = context;
@@ -41,9 +42,16 @@ export class Fold {
 		this.#sums = new Map(
 			Object.entries(plan.lanes).map(([name, { length, absMax, combine }]) => [
 				name,
-				{ sum: new Float64Array(length), grid: gridOf(absMax, plan.leases), mean: combine === "mean" },
+				{ sum: newSum(length), grid: gridOf(absMax, plan.leases), mean: combine === "mean" },
 			]),
 		);
+	}
+
+	/** Frees the memory of the sums; the fold must not be used any more. */
+	release(): void {
+		if (this.#released) return;
+		this.#released = true;
+		for (const { sum } of this.#sums.values()) releaseVector(sum);
 	}
 
 	/** Tasks whose reports are in the sum. */
@@ -96,6 +104,9 @@ export class Fold {
 		};
 	}
 }
+
+/** Kernels sum in place, and on several threads, what lies in their memory; short sums are not worth the trouble. */
+const newSum = (length: number): Float64Array => (length < 65_536 ? new Float64Array(length) : allocateVector(Float64Array, length));
 
 /**
  * Weighted means, summed in the given order. A metric needs at least half of the reports: otherwise a few clients could

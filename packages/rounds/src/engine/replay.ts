@@ -112,6 +112,7 @@ async function replayCommit(
 		if (engine.parts.strategy.needs.reads === "reports") kept.set(row.task, report);
 	}
 	const { record: own, state, members } = engine.finish({ ...place, plan, accepted, fold, reports: (task) => kept.get(task)! });
+	fold.release();
 	compare(record, own);
 	return { state, members };
 }

@@ -163,7 +163,7 @@ export class RunEngine {
 		checkReport(this.#context, plan, report, staleness);
 	}
 
-	/** An empty sum for a round of this plan. */
+	/** An empty sum for a round of this plan; its owner releases it. */
 	fold(plan: Plan): Fold {
 		return new Fold(this.#context, plan);
 	}
@@ -173,8 +173,10 @@ export class RunEngine {
 		const { position, plan, reports } = closed;
 		const { round, state, members } = position;
 		const accepted = inClientOrder(closed.accepted);
-		const fold = closed.fold?.covers(accepted) ? closed.fold : this.#refold(plan, accepted, reports);
+		const cached = closed.fold?.covers(accepted) ? closed.fold : undefined;
+		const fold = cached ?? this.#refold(plan, accepted, reports);
 		const { lanes, weight, weights, metrics: means } = fold.result(accepted);
+		if (cached === undefined) fold.release();
 		const { strategy } = this.parts;
 		return this.#call("finish", round, () => {
 			const received = strategy.needs.reads === "reports" ? receivedReports(this.#context, plan, accepted, reports, weights, members) : [];

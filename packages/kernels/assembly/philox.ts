@@ -1,0 +1,196 @@
+// Philox4x32-10 on four counters at a time, and the sign words of both kinds of perturbations.
+
+const M0: u32 = 0xd2511f53;
+const M1: u32 = 0xcd9e8d57;
+const WEYL0: u32 = 0x9e3779b9;
+const WEYL1: u32 = 0xbb67ae85;
+
+/** Parameters in a block of noise/2, and members in a group. */
+export const BLOCK: i32 = 4096;
+/** Words of a group's stream from one block to the next, in Philox blocks of four. */
+const STRIDE_BLOCKS: u64 = 128;
+
+// @ts-ignore: decorator
+@inline
+function low(even: v128, odd: v128): v128 {
+	return v128.shuffle<i32>(even, odd, 0, 2, 4, 6);
+}
+
+// @ts-ignore: decorator
+@inline
+function high(even: v128, odd: v128): v128 {
+	return v128.shuffle<i32>(even, odd, 1, 3, 5, 7);
+}
+
+/** Four blocks whose words 0, 1, 2, 3 are the vectors a, b, c, d, one after the other to `out`. */
+// @ts-ignore: decorator
+@inline
+function storeBlocks(out: usize, a: v128, b: v128, c: v128, d: v128): void {
+	const p = v128.shuffle<i32>(a, b, 0, 4, 1, 5);
+	const q = v128.shuffle<i32>(c, d, 0, 4, 1, 5);
+	const r = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
+	const s = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
+	v128.store(out, v128.shuffle<i64>(p, q, 0, 2));
+	v128.store(out, v128.shuffle<i64>(p, q, 1, 3), 16);
+	v128.store(out, v128.shuffle<i64>(r, s, 0, 2), 32);
+	v128.store(out, v128.shuffle<i64>(r, s, 1, 3), 48);
+}
+
+/**
+ * The Philox blocks `first`, `first` + 1, … of the stream of `key` (4 words), 8·`eights` of them, into `out`. Lane l of a, b,
+ * c, d holds the counter of block l; two sets of four go side by side, because one leaves the processor waiting for
+ * its own products (16 against 24 G signs/s).
+ */
+export function streamBlocks(out: usize, key: usize, first: u64, eights: i32): void {
+	const m0 = i32x4.splat(M0);
+	const m1 = i32x4.splat(M1);
+	const w0 = i32x4.splat(WEYL0);
+	const w1 = i32x4.splat(WEYL1);
+	const c2 = v128.load32_splat(key, 8);
+	const c3 = v128.load32_splat(key, 12);
+	for (let i = 0; i < eights; i++) {
+		const base = first + 8 * <u64>i;
+		const start = i32x4.splat(<i32>base);
+		const upper = i32x4.splat(<i32>(base >> 32));
+		let k0 = v128.load32_splat(key);
+		let k1 = v128.load32_splat(key, 4);
+		let a = i32x4.add(start, i32x4(0, 1, 2, 3));
+		let e = i32x4.add(start, i32x4(4, 5, 6, 7));
+		// Lanes that wrapped are below the first one: their upper word is one more.
+		let b = i32x4.sub(upper, i32x4.lt_u(a, start));
+		let f = i32x4.sub(upper, i32x4.lt_u(e, start));
+		let c = c2;
+		let g = c2;
+		let d = c3;
+		let h = c3;
+		for (let round = 0; round < 10; round++) {
+			const even0 = i64x2.extmul_low_i32x4_u(a, m0);
+			const odd0 = i64x2.extmul_high_i32x4_u(a, m0);
+			const even1 = i64x2.extmul_low_i32x4_u(c, m1);
+			const odd1 = i64x2.extmul_high_i32x4_u(c, m1);
+			const even2 = i64x2.extmul_low_i32x4_u(e, m0);
+			const odd2 = i64x2.extmul_high_i32x4_u(e, m0);
+			const even3 = i64x2.extmul_low_i32x4_u(g, m1);
+			const odd3 = i64x2.extmul_high_i32x4_u(g, m1);
+			a = v128.xor(v128.xor(high(even1, odd1), b), k0);
+			b = low(even1, odd1);
+			c = v128.xor(v128.xor(high(even0, odd0), d), k1);
+			d = low(even0, odd0);
+			e = v128.xor(v128.xor(high(even3, odd3), f), k0);
+			f = low(even3, odd3);
+			g = v128.xor(v128.xor(high(even2, odd2), h), k1);
+			h = low(even2, odd2);
+			k0 = i32x4.add(k0, w0);
+			k1 = i32x4.add(k1, w1);
+		}
+		storeBlocks(out + 128 * <usize>i, a, b, c, d);
+		storeBlocks(out + 128 * <usize>i + 64, e, f, g, h);
+	}
+}
+
+/**
+ * Philox block `index` of four streams. Their keys are four vectors at `keys`: word 0 of each, word 1, …; word w of stream l
+ * goes to `out` + 16·w + 4·l.
+ */
+export function blockOfFour(out: usize, keys: usize, index: u64): void {
+	const m0 = i32x4.splat(M0);
+	const m1 = i32x4.splat(M1);
+	const w0 = i32x4.splat(WEYL0);
+	const w1 = i32x4.splat(WEYL1);
+	let k0 = v128.load(keys);
+	let k1 = v128.load(keys, 16);
+	let a = i32x4.splat(<i32>index);
+	let b = i32x4.splat(<i32>(index >> 32));
+	let c = v128.load(keys, 32);
+	let d = v128.load(keys, 48);
+	for (let round = 0; round < 10; round++) {
+		const even0 = i64x2.extmul_low_i32x4_u(a, m0);
+		const odd0 = i64x2.extmul_high_i32x4_u(a, m0);
+		const even1 = i64x2.extmul_low_i32x4_u(c, m1);
+		const odd1 = i64x2.extmul_high_i32x4_u(c, m1);
+		a = v128.xor(v128.xor(high(even1, odd1), b), k0);
+		b = low(even1, odd1);
+		c = v128.xor(v128.xor(high(even0, odd0), d), k1);
+		d = low(even0, odd0);
+		k0 = i32x4.add(k0, w0);
+		k1 = i32x4.add(k1, w1);
+	}
+	v128.store(out, a);
+	v128.store(out, b, 16);
+	v128.store(out, c, 32);
+	v128.store(out, d, 48);
+}
+
+/**
+ * The randomness of noise/2 for block `block` into `out`: 128 words of s, 128 of t, then q1 … q6 (1,048 bytes used, 1,152
+ * written).
+ */
+export function structuredWords(out: usize, key: usize, block: u64): void {
+	streamBlocks(out, key, block * STRIDE_BLOCKS, 9);
+}
+
+/** π(row) from q1 … q6 at `q`. */
+// @ts-ignore: decorator
+@inline
+function permutedRow(q: usize, row: i32): i32 {
+	let x = row;
+	for (let i: usize = 0; i < 6; i++) {
+		const word = load<u32>(q + 4 * i);
+		x = (x * <i32>(2 * (word & 2047) + 1) + <i32>(word >>> 11)) & 4095;
+		x ^= x >>> 6;
+	}
+	return x;
+}
+
+/** The signs of member `row` of the group of `key` in block `block`: 128 words to `out`. */
+function structuredSigns(out: usize, key: usize, row: i32, block: u64): void {
+	const first = block * STRIDE_BLOCKS;
+	streamBlocks(out, key, first + 64, 1);
+	const x = <u32>permutedRow(out, row);
+	streamBlocks(out, key, first + 32 + (<u64>row >>> 7), 1);
+	let flip = 0 - ((load<u32>(out + 4 * ((<usize>row >>> 5) & 3)) >>> (row & 31)) & 1);
+	streamBlocks(out, key, first, 4);
+	// The Walsh function of the low seven bits of x is the same in each vector of 128 signs.
+	if (x & 1) flip ^= 0xaaaaaaaa;
+	if (x & 2) flip ^= 0xcccccccc;
+	if (x & 4) flip ^= 0xf0f0f0f0;
+	if (x & 8) flip ^= 0xff00ff00;
+	if (x & 16) flip ^= 0xffff0000;
+	let walsh = i32x4.splat(flip);
+	if (x & 32) walsh = v128.xor(walsh, i32x4(0, -1, 0, -1));
+	if (x & 64) walsh = v128.xor(walsh, i32x4(0, 0, -1, -1));
+	const upper = x >>> 7;
+	for (let v: u32 = 0; v < 32; v++) {
+		const at = out + 16 * <usize>v;
+		const odd = popcnt<u32>(upper & v) & 1;
+		v128.store(at, v128.xor(v128.load(at), v128.xor(walsh, i32x4.splat(0 - odd))));
+	}
+}
+
+/**
+ * Signs from parameter `from` on: bit i of word w at the result is that of parameter from + 32·w + i. `kind` is 1 or 2,
+ * `row` the member's place in its group (noise/2). `area` has room for `count` signs and 1,200 bytes more at either end.
+ */
+export function signWords(kind: i32, key: usize, row: i32, from: u64, count: i32, area: usize): usize {
+	let skip: u64;
+	if (kind === 1) {
+		skip = from % 128;
+		const blocks = (<i32>skip + count + 127) / 128;
+		streamBlocks(area, key, from / 128, (blocks + 7) / 8);
+	} else {
+		skip = from % BLOCK;
+		const first = from / BLOCK;
+		const blocks = (<i32>skip + count + BLOCK - 1) / BLOCK;
+		for (let b = 0; b < blocks; b++) structuredSigns(area + 512 * <usize>b, key, row, first + b);
+	}
+	const start = area + 4 * <usize>(skip / 32);
+	const shift = <u32>(skip % 32);
+	if (shift !== 0) {
+		const words = (count + 31) / 32;
+		for (let w = 0; w < words; w++) {
+			const at = start + 4 * <usize>w;
+			store<u32>(at, (load<u32>(at) >>> shift) | (load<u32>(at, 4) << (32 - shift)));
+		}
+	}
+	return start;
+}
