@@ -1,10 +1,9 @@
 // noise/1: S[j] = Σ_k ledger[k]·z_k[j], exactly.
 
-import { blockOfFour, streamBlocks } from "./philox";
+import { addFourSums, TILE } from "./lookups";
+import { blockOfFour, eightBlocks, streamBlocks, WITH_SUMS } from "./philox";
 import { settle } from "./settle";
 
-/** Parameters of one tile of noise/1. Sums, signs and tables are 40 KiB: 10.4 G signs/s; in 24 KiB, with 1,024, 9.7. */
-const TILE: usize = 2048;
 /** Members whose signs are made and looked up together. */
 const MEMBERS: usize = 32;
 
@@ -95,14 +94,14 @@ function fillTable(table: usize, coefficients: usize, count: i32): void {
 	}
 }
 
-// @ts-ignore: decorator
-@inline
-function addFour(sum: usize, index: usize, tables: usize): void {
-	const first = load<i64>(tables + ((<usize>load<u8>(index)) << 3));
-	const second = load<i64>(tables + ((<usize>load<u8>(index, TILE)) << 3), 2048);
-	const third = load<i64>(tables + ((<usize>load<u8>(index, 2 * TILE)) << 3), 4096);
-	const fourth = load<i64>(tables + ((<usize>load<u8>(index, 3 * TILE)) << 3), 6144);
-	store<i64>(sum, load<i64>(sum) + first + second + third + fourth);
+/** The Philox blocks of a member of the next group, while 32 sums of this group are made. */
+function streamAndSum(out: usize, key: usize, first: u64, sums: usize, index: usize, tables: usize): void {
+	eightBlocks(out, key, first, WITH_SUMS, sums, 0, index, tables);
+}
+
+/** The signs of a tile for `count` members, one member after the other. */
+function makeBits(bits: usize, keys: usize, count: i32, first: u64): void {
+	for (let c: usize = 0; c < <usize>count; c++) streamBlocks(bits + (TILE / 8) * c, keys + 16 * c, first, <i32>TILE / 1024);
 }
 
 /**
@@ -127,26 +126,27 @@ export function ledgerIndependent(args: usize, tile: i32, scratch: usize): void 
 	const bits = scratch + BITS;
 	const stride: usize = TILE / 8;
 	memory.fill(sums, 0, 8 * TILE);
+	const index = scratch + INDEX;
+	const tables = scratch + TABLES;
+	makeBits(bits, keys, min(<i32>MEMBERS, members), first);
 	for (let k = 0; k < members; k += <i32>MEMBERS) {
 		const here = min(<i32>MEMBERS, members - k);
-		for (let c = 0; c < here; c++) streamBlocks(bits + stride * <usize>c, keys + 16 * <usize>(k + c), first, <i32>TILE / 1024);
 		// What lies behind the last member is multiplied by 0.
 		const eights = (here + 7) / 8;
 		for (let e = 0; e < eights; e++) {
-			fillTable(scratch + TABLES + 2048 * <usize>e, coefficients + 4 * <usize>(k + 8 * e), min(8, here - 8 * e));
+			fillTable(tables + 2048 * <usize>e, coefficients + 4 * <usize>(k + 8 * e), min(8, here - 8 * e));
 			for (let chunk: usize = 0; chunk < TILE / 128; chunk++)
-				transposeBits(scratch + INDEX + TILE * <usize>e + 128 * chunk, bits + 8 * stride * <usize>e + 16 * chunk, stride);
+				transposeBits(index + TILE * <usize>e + 128 * chunk, bits + 8 * stride * <usize>e + 16 * chunk, stride);
 		}
-		const index = scratch + INDEX;
-		const tables = scratch + TABLES;
-		// Four at a time: a loop of WebAssembly costs a check of the stack in every turn.
+		const next = min(<i32>MEMBERS, members - k - <i32>MEMBERS);
+		if (eights === 4 && next === <i32>MEMBERS) {
+			for (let e: usize = 0; e < 64; e++)
+				streamAndSum(bits + 128 * e, keys + 16 * (<usize>k + MEMBERS + (e >>> 1)), first + 8 * (<u64>e & 1), sums + 256 * e, index + 32 * e, tables);
+			continue;
+		}
+		if (next > 0) makeBits(bits, keys + 16 * (<usize>k + MEMBERS), next, first);
 		if (eights === 4) {
-			for (let p: usize = 0; p < TILE; p += 4) {
-				addFour(sums + 8 * p, index + p, tables);
-				addFour(sums + 8 * p + 8, index + p + 1, tables);
-				addFour(sums + 8 * p + 16, index + p + 2, tables);
-				addFour(sums + 8 * p + 24, index + p + 3, tables);
-			}
+			for (let p: usize = 0; p < TILE; p += 4) addFourSums(sums + 8 * p, index + p, tables);
 		} else {
 			for (let e: usize = 0; e < <usize>eights; e++) {
 				for (let p: usize = 0; p < TILE; p++) {

@@ -1,5 +1,7 @@
 // Philox4x32-10 on four counters at a time, and the sign words of both kinds of perturbations.
 
+import { addFourSums, stepFourWords } from "./lookups";
+
 const M0: u32 = 0xd2511f53;
 const M1: u32 = 0xcd9e8d57;
 const WEYL0: u32 = 0x9e3779b9;
@@ -36,56 +38,67 @@ function storeBlocks(out: usize, a: v128, b: v128, c: v128, d: v128): void {
 	v128.store(out, v128.shuffle<i64>(r, s, 1, 3), 48);
 }
 
+/** What `eightBlocks` does besides: nothing, sums from tables (`addThirtyTwo`), or steps of weights (`stepThousand`). */
+export const ALONE: i32 = 0;
+export const WITH_SUMS: i32 = 1;
+export const WITH_STEPS: i32 = 2;
+
 /**
- * The Philox blocks `first`, `first` + 1, … of the stream of `key` (4 words), 8·`eights` of them, into `out`. Lane l of a, b,
- * c, d holds the counter of block l; two sets of four go side by side, because one leaves the processor waiting for
- * its own products (16 against 24 G signs/s).
+ * The Philox blocks `first` … `first` + 7 of the stream of `key` (4 words) into `out`. Lane l of a, b, c, d holds the counter
+ * of block l; two sets of four go side by side, because one leaves the processor waiting for its own products (16
+ * against 24 G signs/s). The generator keeps the vector units busy and what uses the signs of an earlier call the load and store
+ * ports, so an eighth of that is done in each of eight rounds: together they take little more than the longer one.
+ * `work` is a constant of each caller.
  */
-export function streamBlocks(out: usize, key: usize, first: u64, eights: i32): void {
+// @ts-ignore: decorator
+@inline
+export function eightBlocks(out: usize, key: usize, first: u64, work: i32, to: usize, from: usize, bits: usize, table: usize): void {
 	const m0 = i32x4.splat(M0);
 	const m1 = i32x4.splat(M1);
 	const w0 = i32x4.splat(WEYL0);
 	const w1 = i32x4.splat(WEYL1);
-	const c2 = v128.load32_splat(key, 8);
-	const c3 = v128.load32_splat(key, 12);
-	for (let i = 0; i < eights; i++) {
-		const base = first + 8 * <u64>i;
-		const start = i32x4.splat(<i32>base);
-		const upper = i32x4.splat(<i32>(base >> 32));
-		let k0 = v128.load32_splat(key);
-		let k1 = v128.load32_splat(key, 4);
-		let a = i32x4.add(start, i32x4(0, 1, 2, 3));
-		let e = i32x4.add(start, i32x4(4, 5, 6, 7));
-		// Lanes that wrapped are below the first one: their upper word is one more.
-		let b = i32x4.sub(upper, i32x4.lt_u(a, start));
-		let f = i32x4.sub(upper, i32x4.lt_u(e, start));
-		let c = c2;
-		let g = c2;
-		let d = c3;
-		let h = c3;
-		for (let round = 0; round < 10; round++) {
-			const even0 = i64x2.extmul_low_i32x4_u(a, m0);
-			const odd0 = i64x2.extmul_high_i32x4_u(a, m0);
-			const even1 = i64x2.extmul_low_i32x4_u(c, m1);
-			const odd1 = i64x2.extmul_high_i32x4_u(c, m1);
-			const even2 = i64x2.extmul_low_i32x4_u(e, m0);
-			const odd2 = i64x2.extmul_high_i32x4_u(e, m0);
-			const even3 = i64x2.extmul_low_i32x4_u(g, m1);
-			const odd3 = i64x2.extmul_high_i32x4_u(g, m1);
-			a = v128.xor(v128.xor(high(even1, odd1), b), k0);
-			b = low(even1, odd1);
-			c = v128.xor(v128.xor(high(even0, odd0), d), k1);
-			d = low(even0, odd0);
-			e = v128.xor(v128.xor(high(even3, odd3), f), k0);
-			f = low(even3, odd3);
-			g = v128.xor(v128.xor(high(even2, odd2), h), k1);
-			h = low(even2, odd2);
-			k0 = i32x4.add(k0, w0);
-			k1 = i32x4.add(k1, w1);
-		}
-		storeBlocks(out + 128 * <usize>i, a, b, c, d);
-		storeBlocks(out + 128 * <usize>i + 64, e, f, g, h);
+	const start = i32x4.splat(<i32>first);
+	const upper = i32x4.splat(<i32>(first >> 32));
+	let k0 = v128.load32_splat(key);
+	let k1 = v128.load32_splat(key, 4);
+	let a = i32x4.add(start, i32x4(0, 1, 2, 3));
+	let e = i32x4.add(start, i32x4(4, 5, 6, 7));
+	// Lanes that wrapped are below the first one: their upper word is one more.
+	let b = i32x4.sub(upper, i32x4.lt_u(a, start));
+	let f = i32x4.sub(upper, i32x4.lt_u(e, start));
+	let c = v128.load32_splat(key, 8);
+	let g = c;
+	let d = v128.load32_splat(key, 12);
+	let h = d;
+	for (let round: usize = 0; round < 10; round++) {
+		const even0 = i64x2.extmul_low_i32x4_u(a, m0);
+		const odd0 = i64x2.extmul_high_i32x4_u(a, m0);
+		const even1 = i64x2.extmul_low_i32x4_u(c, m1);
+		const odd1 = i64x2.extmul_high_i32x4_u(c, m1);
+		const even2 = i64x2.extmul_low_i32x4_u(e, m0);
+		const odd2 = i64x2.extmul_high_i32x4_u(e, m0);
+		const even3 = i64x2.extmul_low_i32x4_u(g, m1);
+		const odd3 = i64x2.extmul_high_i32x4_u(g, m1);
+		a = v128.xor(v128.xor(high(even1, odd1), b), k0);
+		b = low(even1, odd1);
+		c = v128.xor(v128.xor(high(even0, odd0), d), k1);
+		d = low(even0, odd0);
+		e = v128.xor(v128.xor(high(even3, odd3), f), k0);
+		f = low(even3, odd3);
+		g = v128.xor(v128.xor(high(even2, odd2), h), k1);
+		h = low(even2, odd2);
+		k0 = i32x4.add(k0, w0);
+		k1 = i32x4.add(k1, w1);
+		if (work === WITH_SUMS && round < 8) addFourSums(to + 32 * round, bits + 4 * round, table);
+		if (work === WITH_STEPS && round < 8) stepFourWords(to + 512 * round, from + 512 * round, bits + 16 * round, table);
 	}
+	storeBlocks(out, a, b, c, d);
+	storeBlocks(out + 64, e, f, g, h);
+}
+
+/** The Philox blocks `first`, `first` + 1, … of the stream of `key` (4 words), 8·`eights` of them, into `out`. */
+export function streamBlocks(out: usize, key: usize, first: u64, eights: i32): void {
+	for (let i = 0; i < eights; i++) eightBlocks(out + 128 * <usize>i, key, first + 8 * <u64>i, ALONE, 0, 0, 0, 0);
 }
 
 /**
