@@ -8,6 +8,7 @@ export { PHILOX_ROUNDS, philox4x32 } from "./philox.js";
 export { portableExp, portableLog, portableTanh } from "./portable-math.js";
 export { dequantizeInt4, dequantizeInt8, INT4_LEVELS, INT8_LEVELS, quantizeInt4, quantizeInt8, scaleFor } from "./quantize.js";
 export { type Random, randomFrom, randomFromSeed } from "./random.js";
+export { addRanks, addSparseRanks, argsort, checkPermutation, inversePermutation, type Rankable, rankSums, topK } from "./ranking.js";
 export {
 	allocateVector,
 	configureKernels,
