@@ -2,7 +2,7 @@
 
 import { addFourSums, TILE } from "./lookups";
 import { blockOfFour, eightBlocks, streamBlocks, WITH_SUMS } from "./philox";
-import { settle } from "./settle";
+import { settle, settleFour } from "./settle";
 
 /** Members whose signs are made and looked up together. */
 const MEMBERS: usize = 32;
@@ -99,6 +99,31 @@ function streamAndSum(out: usize, key: usize, first: u64, sums: usize, index: us
 	eightBlocks(out, key, first, WITH_SUMS, sums, 0, index, tables);
 }
 
+/** Two sums as float64: integers within ±2^51, put into the significand of 1.5·2^52. */
+// @ts-ignore: decorator
+@inline
+function asDoubles(sums: usize): v128 {
+	return f64x2.sub(i64x2.add(v128.load(sums), i64x2.splat(0x4338000000000000)), f64x2.splat(6755399441055744));
+}
+
+/** Parameters j … j + 15: transposeBits has put numbers s and 8 + s of them side by side, 16 sums behind the two before. */
+// @ts-ignore: decorator
+@inline
+function settleSixteen(mode: i32, target: usize, weights: usize, unit: f64, j: i32, sums: usize): void {
+	const s0 = asDoubles(sums);
+	const s1 = asDoubles(sums + 128);
+	const s2 = asDoubles(sums + 256);
+	const s3 = asDoubles(sums + 384);
+	const s4 = asDoubles(sums + 512);
+	const s5 = asDoubles(sums + 640);
+	const s6 = asDoubles(sums + 768);
+	const s7 = asDoubles(sums + 896);
+	settleFour(mode, target, weights, unit, j, v128.shuffle<i64>(s0, s1, 0, 2), v128.shuffle<i64>(s2, s3, 0, 2));
+	settleFour(mode, target, weights, unit, j + 4, v128.shuffle<i64>(s4, s5, 0, 2), v128.shuffle<i64>(s6, s7, 0, 2));
+	settleFour(mode, target, weights, unit, j + 8, v128.shuffle<i64>(s0, s1, 1, 3), v128.shuffle<i64>(s2, s3, 1, 3));
+	settleFour(mode, target, weights, unit, j + 12, v128.shuffle<i64>(s4, s5, 1, 3), v128.shuffle<i64>(s6, s7, 1, 3));
+}
+
 /** The signs of a tile for `count` members, one member after the other. */
 function makeBits(bits: usize, keys: usize, count: i32, first: u64): void {
 	for (let c: usize = 0; c < <usize>count; c++) streamBlocks(bits + (TILE / 8) * c, keys + 16 * c, first, <i32>TILE / 1024);
@@ -158,7 +183,13 @@ export function ledgerIndependent(args: usize, tile: i32, scratch: usize): void 
 	}
 	const start = tile * <i32>TILE - before;
 	const end = min(<i32>TILE, count - start);
-	for (let p = max(0, -start); p < end; p++) {
+	let p = max(0, -start);
+	if (p === 0) {
+		for (; p + 128 <= end; p += 128) {
+			for (let i = 0; i < 16; i += 2) settleSixteen(mode, target, weights, unit, start + p + 8 * i, sums + 8 * <usize>(p + i));
+		}
+	}
+	for (; p < end; p++) {
 		// Where transposeBits has put parameter p.
 		const at = (p & ~127) + ((p & 7) << 4) + ((p & 127) >>> 3);
 		settle(mode, target, weights, unit, start + p, <f64>load<i64>(sums + 8 * <usize>at));

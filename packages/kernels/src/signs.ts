@@ -4,8 +4,8 @@ import { BLOCK, checkMember, type Family, familyOf, type Perturbations } from ".
 import * as reference from "./reference/signs.js";
 import { type Operand, type Runtime, runtime } from "./runtime/runtime.js";
 
-/** |Σ ledger·z| stays an exact integer in float64 for up to this many int32 entries. */
-const MAX_LEDGER = 2 ** 22;
+/** |Σ ledger·z| of so many int32 entries is at most 2^51, which the kernels convert to float64 without a branch. */
+const MAX_LEDGER = 2 ** 20;
 /** Projected values are rounded to integers of at most this magnitude: 24 bits, sign included, like the significand of a float32. */
 const MAX_ROUNDED = 2 ** 23;
 const MAX_SUM = 2 ** 53;
@@ -63,7 +63,7 @@ export function perturb(weights: Float32Array, scale: number, z: Perturbations, 
  * sum[j] += Σ_k (ledger[k] − had[k]) · z_k[from + j]: brings an exact sum from the ledger it was made from (`had`; absent:
  * all zero) to `ledger`. The result is that of a sum made afresh, to the last bit. With `noise/1` the cost is in proportion to
  * the entries that changed.
- * @throws SHAPE_MISMATCH for the lengths of the ledgers, INVALID_ARGUMENT for `from` or a ledger of more than 2^22 entries
+ * @throws SHAPE_MISMATCH for the lengths of the ledgers, INVALID_ARGUMENT for `from` or a ledger of more than 2^20 entries
  */
 export function addLedger(sum: Float64Array, ledger: Int32Array, z: Perturbations, from = 0, had?: Int32Array): void {
 	checkFrom(from, sum.length);
@@ -98,7 +98,7 @@ export function applySum(initial: Float32Array, sum: Float64Array, unit: number,
 /**
  * out[j] = initial[j] − unit · Σ_k ledger[k] · z_k[from + j]: `addLedger` and `applySum` in one pass, with the same bytes
  * and no vector of sums. Blocks of parameters are independent: shards call it with their own `from`. `out` may be `initial`.
- * @throws SHAPE_MISMATCH for the lengths, INVALID_ARGUMENT for `unit`, `from` or a ledger of more than 2^22 entries
+ * @throws SHAPE_MISMATCH for the lengths, INVALID_ARGUMENT for `unit`, `from` or a ledger of more than 2^20 entries
  */
 export function rebuild(initial: Float32Array, ledger: Int32Array, unit: number, z: Perturbations, out: Float32Array, from = 0): void {
 	checkLength("out", out.length, initial.length);
@@ -142,7 +142,7 @@ export function projectionUnit(absMax: number): number {
  * out[k] += Σ_j x[j] · z_k[from + j] for every k below out.length, where x[j] = values[j] / unit rounded to the nearest
  * integer, ties to even: the projections γ_k in units, exact integers, so that shards add up in any order.
  * @param unit a power of two, at least `projectionUnit` of the largest magnitude
- * @throws INVALID_ARGUMENT for `unit`, `from`, or more than 2^22 projections; NOT_FINITE for a value that is not finite;
+ * @throws INVALID_ARGUMENT for `unit`, `from`, or more than 2^20 projections; NOT_FINITE for a value that is not finite;
  * LANE_OUT_OF_BOUND for values beyond 2^23 units, or of more than 2^53 units together
  */
 export function project(values: Float32Array, unit: number, z: Perturbations, out: Float64Array, from = 0): void {

@@ -21,6 +21,8 @@ export interface KernelState {
 	readonly shared: boolean;
 	/** Helper threads that run now. */
 	readonly helpers: number;
+	/** Size of the WebAssembly module. */
+	readonly moduleBytes: number;
 }
 
 /** The vectors that kernels take. */
@@ -72,7 +74,13 @@ export async function stopKernels(): Promise<void> {
 /** How kernels run now; compiles the module if that has not happened yet. */
 export function kernelState(): KernelState {
 	const runtime = load();
-	return { threads, wasm: allowed && runtime !== null, shared: runtime?.shared ?? false, helpers: pool?.helpers ?? 0 };
+	return {
+		threads,
+		wasm: allowed && runtime !== null,
+		shared: runtime?.shared ?? false,
+		helpers: pool?.helpers ?? 0,
+		moduleBytes: (KERNELS_WASM.length / 4) * 3,
+	};
 }
 
 /**
@@ -121,8 +129,14 @@ export interface Runtime {
 	/**
 	 * Calls `body` with the operands' addresses for the elements from … from + count − 1: once, when all of them lie in kernel
 	 * memory, else for one chunk after the other, copied in and out.
+	 * @param chunkElements elements of a chunk: fewer where there are many operands
 	 */
-	chunks(operands: readonly Operand[], length: number, body: (addresses: readonly number[], from: number, count: number) => void): void;
+	chunks(
+		operands: readonly Operand[],
+		length: number,
+		body: (addresses: readonly number[], from: number, count: number) => void,
+		chunkElements?: number,
+	): void;
 	/** Views of kernel memory. */
 	float32(address: number, length: number): Float32Array;
 	float64(address: number, length: number): Float64Array;
@@ -157,7 +171,7 @@ function runtimeOf(ready: Loaded): Runtime {
 				for (const at of addresses) memory.release(at);
 			}
 		},
-		chunks(operands, length, body) {
+		chunks(operands, length, body, chunkElements = CHUNK) {
 			const outside = operands.map(({ vector }) => !memory.holds(vector));
 			if (!outside.includes(true)) {
 				body(
@@ -167,7 +181,7 @@ function runtimeOf(ready: Loaded): Runtime {
 				);
 				return;
 			}
-			const size = Math.min(CHUNK, length);
+			const size = Math.min(chunkElements, length);
 			const staging = operands.map(({ vector }, i) => (outside[i] ? memory.allocate(size * vector.BYTES_PER_ELEMENT) : -1));
 			try {
 				const views = operands.map(({ vector }, i) => (outside[i] ? viewOf(vector, buffer(), staging[i]!, size) : undefined));
