@@ -1,7 +1,7 @@
 // Many clients in one process, on the wire protocol itself: no training, no state on disk.
 import { createHash, randomBytes } from "node:crypto";
 import { credentials, Metadata } from "@grpc/grpc-js";
-import { bytesOf, CHUNK_BYTES, contentDigestOf, vecOf } from "@rondo/algorithms";
+import { builtInStrategies, bytesOf, CHUNK_BYTES, contentDigestOf, vecOf } from "@rondo/algorithms";
 import { CLIENT_CHANNEL_OPTIONS, digestBytes, digestHex, FederationServiceClient, PROTOCOL_VERSION, ReceiptCode } from "@rondo/protocol";
 import { encodeReport } from "@rondo/rounds";
 
@@ -75,7 +75,7 @@ async function start(i) {
 		process.stderr.write(`client ${i}: ${error.message}\n`);
 		process.exit(1);
 	});
-	const strategies = ["fedavg", "fedkseed"].map((name) => ({ name, version: 1 }));
+	const strategies = builtInStrategies.map(({ name, version }) => ({ name, version }));
 	const hello = {
 		protocolVersion: PROTOCOL_VERSION,
 		software: "load",

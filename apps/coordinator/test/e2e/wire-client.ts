@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { type ClientDuplexStream, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
-import { bytesOf, CHUNK_BYTES, contentDigestOf } from "@rondo/algorithms";
+import { builtInStrategies, bytesOf, CHUNK_BYTES, contentDigestOf } from "@rondo/algorithms";
 import type { RondoError } from "@rondo/errors";
 import { sha256 } from "@rondo/kernels";
 import {
@@ -90,7 +90,7 @@ export class WireClient {
 			session: ++this.#session,
 			epochSeen: 0n,
 			installationNonce: this.nonce,
-			strategies: ["fedavg", "fedkseed"].map((name) => ({ name, version: 1 })),
+			strategies: builtInStrategies.map(({ name, version }) => ({ name, version })),
 			randomness: ["rondo-random/1"],
 			codecs: ["f32"],
 			outboxTaskIds: [],
