@@ -5,7 +5,7 @@ import ts from "typescript";
 import { expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const PAGES = ["README.md", "packages/client/README.md"];
+const PAGES = ["README.md", "packages/client/README.md", "docs/kernels.md"];
 
 /** Fenced TypeScript of the pages, each block as a file that does not exist, where the SDK can be resolved. */
 const blocks = new Map(
@@ -16,7 +16,7 @@ const blocks = new Map(
 	),
 );
 
-test("the TypeScript of the READMEs compiles", () => {
+test("the TypeScript of READMEs and of the kernels' page compiles", () => {
 	const { options } = ts.parseJsonConfigFileContent(
 		ts.readConfigFile(join(root, "tsconfig.base.json"), ts.sys.readFile).config,
 		ts.sys,
