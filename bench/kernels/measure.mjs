@@ -1,6 +1,6 @@
 // Seconds of both sides, taken in turns: on a machine with other work, a slow moment is slow for both.
 
-const SAMPLES = 5;
+const SAMPLES = 11;
 /** A sample of some hundredths of a second outlasts a time slice that another process got. */
 const SAMPLE_SECONDS = 0.04;
 const MOST_PASSES = 200;

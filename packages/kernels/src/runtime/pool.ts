@@ -23,6 +23,12 @@ export const MAX_TILES = 2 ** TILE_BITS - 2;
 const CLOSED = 2 ** TILE_BITS - 1;
 
 /**
+ * How often a thread looks before it sleeps, some tens of microseconds: waking takes as long, and most jobs are followed by
+ * another one, or end, within that time.
+ */
+const SPINS = 4000;
+
+/**
  * What a helper thread runs. Plain text, because a file beside this one would have to be found again by every bundler and
  * test runner: it takes tiles while there are some and sleeps on the wake word otherwise.
  */
@@ -47,6 +53,7 @@ for (;;) {
 		}
 		if (Atomics.add(words, ${DONE}, 1) + 1 === Atomics.load(words, ${TILES})) Atomics.notify(words, ${DONE});
 	}
+	for (let turn = 0; turn < ${SPINS} && Atomics.load(words, ${WAKE}) === seen; turn++);
 	Atomics.wait(words, ${WAKE}, seen);
 }
 `;
@@ -136,6 +143,7 @@ export class Pool {
 			}
 			Atomics.add(words, DONE, 1);
 		}
+		for (let turn = 0; turn < SPINS && Atomics.load(words, DONE) < tiles; turn++);
 		for (let done = Atomics.load(words, DONE); done < tiles; done = Atomics.load(words, DONE)) Atomics.wait(words, DONE, done);
 		Atomics.store(words, TICKET, (this.#job << TILE_BITS) | CLOSED);
 		if (failure !== undefined || Atomics.load(words, FAILED) !== 0)
