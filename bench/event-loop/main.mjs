@@ -120,7 +120,8 @@ async function measure(database, { parameters, reports, candidates }) {
 		await dense.kill("SIGKILL");
 
 		children.push(await connected({ address, token, clients: 1, parameters: 0, candidates }));
-		const seeds = await submit("fedkseed", 1, { candidates: 4096, localSteps: candidates, learningRate: 0.001 });
+		// Independent candidates, because structured ones are rebuilt before anybody could notice.
+		const seeds = await submit("fedkseed", 1, { candidates: 4096, localSteps: candidates, learningRate: 0.001, noise: "noise/1" });
 		await completed(rest, seeds);
 		const rebuild = await measured(coordinator, url, async () => {
 			const response = await rest.fetch(`/runs/${seeds}/model`);

@@ -3,7 +3,7 @@ import { isRondoError, RondoError } from "@rondo/errors";
 const PAGE = 65_536;
 const ALIGNMENT = 64;
 /** Address space to ask for, in pages; less where a machine refuses. WebAssembly of 32 bits ends at 65,536. */
-const MAXIMA = [65_536, 16_384, 4096];
+const MAXIMA = [65_536, 16_384, 4096, 1024];
 /** Bytes that vectors leave for tables and for the chunks of vectors that live elsewhere. */
 const RESERVE = 64 * 2 ** 20;
 
@@ -108,8 +108,8 @@ export class KernelMemory {
 
 const roundUp = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
-/** A memory with as much address space as the machine gives. */
-export function newMemory(shared: boolean): WebAssembly.Memory {
+/** A memory with as much address space as the machine gives; undefined where it gives none. */
+export function newMemory(shared: boolean): WebAssembly.Memory | undefined {
 	const initial = 16;
 	for (const maximum of MAXIMA) {
 		try {
@@ -118,5 +118,5 @@ export function newMemory(shared: boolean): WebAssembly.Memory {
 			if (!(error instanceof RangeError)) throw error;
 		}
 	}
-	return new WebAssembly.Memory({ initial, maximum: 1024, shared });
+	return undefined;
 }

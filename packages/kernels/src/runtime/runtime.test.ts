@@ -69,7 +69,7 @@ describe("the runtime", () => {
 		await stopKernels();
 	});
 
-	it("does without shared memory, without SIMD and without WebAssembly", async () => {
+	it("does without shared memory, without SIMD, without memory and without WebAssembly", async () => {
 		const normal = await freshKernels();
 		const wanted = fingerprint(normal);
 
@@ -86,6 +86,15 @@ describe("the runtime", () => {
 		const plain = await freshKernels();
 		expect(fingerprint(plain)).toBe(wanted);
 		expect(plain.kernelState()).toMatchObject({ threads: 1, wasm: false, shared: false, helpers: 0 });
+		vi.unstubAllGlobals();
+
+		const refuse = () => {
+			throw new RangeError("could not allocate memory");
+		};
+		vi.stubGlobal("WebAssembly", Object.assign(Object.create(WebAssembly), { Memory: refuse }));
+		const starved = await freshKernels();
+		expect(fingerprint(starved)).toBe(wanted);
+		expect(starved.kernelState().wasm).toBe(false);
 		vi.unstubAllGlobals();
 
 		vi.stubGlobal("WebAssembly", undefined);

@@ -235,6 +235,7 @@ function tryLoad(): Loaded | null {
 	if (!WebAssembly.validate(bytes)) return null;
 	const module = new WebAssembly.Module(bytes);
 	const memory = newMemory(shared);
+	if (memory === undefined) return null;
 	const instance = new WebAssembly.Instance(module, { env: { memory, abort } });
 	const { memoryBase, ...kernels } = instance.exports as unknown as { readonly [name: string]: Kernel } & { memoryBase(): number };
 	const kernelMemory = new KernelMemory(memory, memoryBase());
