@@ -88,7 +88,7 @@ describe("the runtime", () => {
 		expect(plain.kernelState()).toMatchObject({ threads: 1, wasm: false, shared: false, helpers: 0 });
 		vi.unstubAllGlobals();
 
-		const refuse = () => {
+		const refuse = function refuse() {
 			throw new RangeError("could not allocate memory");
 		};
 		vi.stubGlobal("WebAssembly", Object.assign(Object.create(WebAssembly), { Memory: refuse }));
