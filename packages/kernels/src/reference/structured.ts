@@ -14,20 +14,23 @@ export function blockWords(key: Uint32Array, block: number): Uint32Array {
 
 /** π as a table, from the words q1 … q6. */
 export function rowPermutation(q: ArrayLike<number>, out = new Uint16Array(BLOCK)): Uint16Array {
-	for (let r = 0; r < BLOCK; r++) {
-		let x = r;
-		for (let i = 0; i < q.length; i++) {
-			x = (x * (2 * (q[i]! & 2047) + 1) + (q[i]! >>> 11)) & 4095;
-			x ^= x >>> 6;
-		}
-		out[r] = x;
-	}
+	for (let r = 0; r < BLOCK; r++) out[r] = permutedRow(q, r);
 	return out;
+}
+
+/** π(row). */
+function permutedRow(q: ArrayLike<number>, row: number): number {
+	let x = row;
+	for (let i = 0; i < q.length; i++) {
+		x = (x * (2 * (q[i]! & 2047) + 1) + (q[i]! >>> 11)) & 4095;
+		x ^= x >>> 6;
+	}
+	return x;
 }
 
 /** The 128 sign words of member `row` of a group in the block of `words`. */
 export function memberSigns(words: Uint32Array, row: number, out: Uint32Array, at: number): void {
-	const x = rowPermutation(words.subarray(256, 262))[row]!;
+	const x = permutedRow(words.subarray(256, 262), row);
 	const t = (words[128 + (row >>> 5)]! >>> (row & 31)) & 1;
 	for (let w = 0; w < 128; w++) {
 		let bits = 0;
