@@ -1,3 +1,6 @@
+/** Adding and subtracting it rounds a float64 of at most 2^51 to the nearest integer, ties to even. */
+export const ROUNDING = 1.5 * 2 ** 52;
+
 const view = new DataView(new ArrayBuffer(8));
 
 /** 2^exponent for an exponent from −1022 to 1023, made from its bits: `Math.pow` is only approximate in the language. */

@@ -1,12 +1,10 @@
 import { RondoError } from "@rondo/errors";
-import { ceilLog2, powerOfTwo } from "./float-bits.js";
+import { ceilLog2, powerOfTwo, ROUNDING } from "./float-bits.js";
 import { type Operand, runtime } from "./runtime/runtime.js";
 
 /** Most reports of one exact sum: with it the sum of weights, multiples of 2^-32 up to 1 each, is exact too. */
 export const MAX_REPORTS = 2 ** 20;
 
-/** Adding and subtracting it rounds a float64 of at most 2^51 to the nearest integer, ties to even. */
-const MAGIC = 1.5 * 2 ** 52;
 const WEIGHT_UNIT = 2 ** 32;
 const MAX_EXPONENT = 900;
 /** Elements of a tile of the kernel, and about how long it takes. */
@@ -72,7 +70,7 @@ export function foldInto(sum: Float64Array, values: Float64Array | Float32Array,
 		return;
 	}
 	// Inlined on purpose: through a function per element it runs at less than half the rate.
-	for (let j = 0; j < values.length; j++) sum[j]! += values[j]! * factor + MAGIC - MAGIC;
+	for (let j = 0; j < values.length; j++) sum[j]! += values[j]! * factor + ROUNDING - ROUNDING;
 }
 
 /**

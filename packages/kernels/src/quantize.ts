@@ -1,5 +1,5 @@
 import { RondoError } from "@rondo/errors";
-import { ceilLog2, powerOfTwo } from "./float-bits.js";
+import { ceilLog2, powerOfTwo, ROUNDING } from "./float-bits.js";
 import type { Random } from "./random.js";
 
 /** Largest code of `quantizeInt8`: the range is symmetric, −128 is no code. */
@@ -9,8 +9,6 @@ export const INT4_LEVELS = 7;
 
 const MIN_EXPONENT = -149;
 const MAX_FLOAT32 = 3.4028234663852886e38;
-/** Adding and subtracting it rounds a float64 of at most 2^51 to the nearest integer, ties to even. */
-const MAGIC = 1.5 * 2 ** 52;
 const WORD = 2 ** 32;
 /** Random words drawn at a time, 16 KiB. */
 const DRAWN = 4096;
@@ -144,7 +142,7 @@ function nearest(codes: Int8Array, values: Float32Array, inverse: number, levels
 	for (let i = 0; i < values.length; i++) {
 		const x = values[i]! * inverse;
 		if (!(Math.abs(x) <= levels)) return false;
-		codes[i] = x + MAGIC - MAGIC;
+		codes[i] = x + ROUNDING - ROUNDING;
 	}
 	return true;
 }

@@ -1,5 +1,5 @@
 import { RondoError } from "@rondo/errors";
-import { ceilLog2, powerOfTwo } from "./float-bits.js";
+import { ceilLog2, powerOfTwo, ROUNDING } from "./float-bits.js";
 import { BLOCK, checkMember, type Family, familyOf, type Perturbations } from "./perturbations.js";
 import * as reference from "./reference/signs.js";
 import { type Operand, type Runtime, runtime } from "./runtime/runtime.js";
@@ -329,11 +329,8 @@ function overflows(coefficients: Int32Array): boolean {
 	return false;
 }
 
-function roundToEven(x: number): number {
-	const floor = Math.floor(x);
-	const rest = x - floor;
-	return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
-}
+/** To the nearest integer, ties to even; what is beyond 2^51 stays beyond. */
+const roundToEven = (x: number): number => x + ROUNDING - ROUNDING;
 
 function checkFrom(from: number, length: number): void {
 	if (!(Number.isSafeInteger(from) && from >= 0 && from <= 2 ** 53 - length)) {

@@ -1,6 +1,7 @@
 import { RondoError } from "@rondo/errors";
 import { BLOCK, type NoiseKind } from "../perturbations.js";
 import type { Random } from "../random.js";
+import { permutedRow } from "../reference/structured.js";
 import { type GraphPart, GraphWriter } from "./graph-writer.js";
 import { type GraphArithmetic, philoxGraph } from "./philox-graph.js";
 
@@ -114,12 +115,7 @@ export function memberRows(group: Random, member: number, from: number, count: n
 		const block = (first + b) * 4 * STRIDE;
 		group.words(block + 4 * TURN_BLOCK + (member >>> 5), words.subarray(0, 1));
 		group.words(block + 4 * ROW_BLOCK, words.subarray(1));
-		let x = member;
-		for (let i = 1; i <= ROW_WORDS; i++) {
-			x = (x * (2 * (words[i]! & 2047) + 1) + (words[i]! >>> 11)) & 4095;
-			x ^= x >>> 6;
-		}
-		rows[b] = x + 4096 * ((words[0]! >>> (member & 31)) & 1);
+		rows[b] = permutedRow(words.subarray(1), member) + 4096 * ((words[0]! >>> (member & 31)) & 1);
 	}
 	return rows;
 }

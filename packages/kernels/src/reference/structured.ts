@@ -18,8 +18,8 @@ export function rowPermutation(q: ArrayLike<number>, out = new Uint16Array(BLOCK
 	return out;
 }
 
-/** π(row). */
-function permutedRow(q: ArrayLike<number>, row: number): number {
+/** π(row), from the words q1 … q6. */
+export function permutedRow(q: ArrayLike<number>, row: number): number {
 	let x = row;
 	for (let i = 0; i < q.length; i++) {
 		x = (x * (2 * (q[i]! & 2047) + 1) + (q[i]! >>> 11)) & 4095;
