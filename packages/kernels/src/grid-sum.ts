@@ -5,6 +5,8 @@ import { type Operand, runtime } from "./runtime/runtime.js";
 /** Most reports of one exact sum: with it the sum of weights, multiples of 2^-32 up to 1 each, is exact too. */
 export const MAX_REPORTS = 2 ** 20;
 
+/** The engine folds a constant of this module into the loops, not an imported one: a fifth of their rate. */
+const MAGIC = ROUNDING;
 const WEIGHT_UNIT = 2 ** 32;
 const MAX_EXPONENT = 900;
 /** Elements of a tile of the kernel, and about how long it takes. */
@@ -70,7 +72,7 @@ export function foldInto(sum: Float64Array, values: Float64Array | Float32Array,
 		return;
 	}
 	// Inlined on purpose: through a function per element it runs at less than half the rate.
-	for (let j = 0; j < values.length; j++) sum[j]! += values[j]! * factor + ROUNDING - ROUNDING;
+	for (let j = 0; j < values.length; j++) sum[j]! += values[j]! * factor + MAGIC - MAGIC;
 }
 
 /**

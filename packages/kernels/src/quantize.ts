@@ -9,6 +9,8 @@ export const INT4_LEVELS = 7;
 
 const MIN_EXPONENT = -149;
 const MAX_FLOAT32 = 3.4028234663852886e38;
+/** The engine folds a constant of this module into the loops, not an imported one: a fifth of their rate. */
+const MAGIC = ROUNDING;
 const WORD = 2 ** 32;
 /** Random words drawn at a time, 16 KiB. */
 const DRAWN = 4096;
@@ -142,7 +144,7 @@ function nearest(codes: Int8Array, values: Float32Array, inverse: number, levels
 	for (let i = 0; i < values.length; i++) {
 		const x = values[i]! * inverse;
 		if (!(Math.abs(x) <= levels)) return false;
-		codes[i] = x + ROUNDING - ROUNDING;
+		codes[i] = x + MAGIC - MAGIC;
 	}
 	return true;
 }
