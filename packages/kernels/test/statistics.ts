@@ -23,7 +23,7 @@ export function sumOf(values: ArrayLike<number>): number {
 export const worst = (scores: readonly number[]): number => scores.reduce((most, z) => Math.max(most, Math.abs(z)), 0);
 
 /** The z-score of a chi-squared statistic (Wilson and Hilferty, 1931): very negative when values are too even to be random. */
-function chiSquaredScore(statistic: number, degrees: number): number {
+export function chiSquaredScore(statistic: number, degrees: number): number {
 	const spread = 2 / (9 * degrees);
 	return (Math.cbrt(statistic / degrees) - (1 - spread)) / Math.sqrt(spread);
 }
@@ -35,7 +35,7 @@ export function fitScore(counts: ArrayLike<number>, expected: (cell: number) => 
 	return chiSquaredScore(statistic, counts.length - 1);
 }
 
-const squares = (values: ArrayLike<number>): number => sumOf(Array.from(values, (x) => x * x));
+export const squares = (values: ArrayLike<number>): number => sumOf(Array.from(values, (x) => x * x));
 
 export function expectNormal(scores: readonly number[]): void {
 	expect(worst(scores)).toBeLessThan(LIMIT_OF_MANY);
