@@ -8,7 +8,7 @@
 #define CHUNK_WORDS (4 * CHUNK_BLOCKS)
 
 // Four 64-bit variables of which only the lower halves count: so gcc 12 makes the products with one vector instruction
-// and no shuffles (63 Gbit/s; 45 with a loop over arrays of 32-bit words per round, 33 with 32-bit variables; Zen 4, AVX-512).
+// and no shuffles (63 Gbit/s; 45 with a loop over arrays of 32-bit words per round, 33 with 32-bit variables; AVX-512).
 void philox_chunk(const stream_key *key, uint64_t block, uint32_t *restrict words) {
 	const uint64_t n2 = key->n[2], n3 = key->n[3];
 	for (int i = 0; i < CHUNK_BLOCKS; i++) {
