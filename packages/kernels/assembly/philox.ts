@@ -10,7 +10,7 @@ const WEYL1: u32 = 0xbb67ae85;
 /** Parameters in a block of noise/2, and members in a group. */
 export const BLOCK: i32 = 4096;
 /** Words of a group's stream from one block to the next, in Philox blocks of four. */
-const STRIDE_BLOCKS: u64 = 128;
+export const STRIDE_BLOCKS: u64 = 128;
 
 // @ts-ignore: decorator
 @inline
@@ -101,21 +101,14 @@ export function streamBlocks(out: usize, key: usize, first: u64, eights: i32): v
 	for (let i = 0; i < eights; i++) eightBlocks(out + 128 * <usize>i, key, first + 8 * <u64>i, ALONE, 0, 0, 0, 0);
 }
 
-/**
- * Philox block `index` of four streams. Their keys are four vectors at `keys`: word 0 of each, word 1, …; word w of stream l
- * goes to `out` + 16·w + 4·l.
- */
-export function blockOfFour(out: usize, keys: usize, index: u64): void {
+/** Philox of four counters a, b, c, d with keys k0, k1, a lane each: word w of lane l goes to `out` + 16·w + 4·l. */
+// @ts-ignore: decorator
+@inline
+function fourBlocks(out: usize, a: v128, b: v128, c: v128, d: v128, k0: v128, k1: v128): void {
 	const m0 = i32x4.splat(M0);
 	const m1 = i32x4.splat(M1);
 	const w0 = i32x4.splat(WEYL0);
 	const w1 = i32x4.splat(WEYL1);
-	let k0 = v128.load(keys);
-	let k1 = v128.load(keys, 16);
-	let a = i32x4.splat(<i32>index);
-	let b = i32x4.splat(<i32>(index >> 32));
-	let c = v128.load(keys, 32);
-	let d = v128.load(keys, 48);
 	for (let round = 0; round < 10; round++) {
 		const even0 = i64x2.extmul_low_i32x4_u(a, m0);
 		const odd0 = i64x2.extmul_high_i32x4_u(a, m0);
@@ -134,6 +127,19 @@ export function blockOfFour(out: usize, keys: usize, index: u64): void {
 	v128.store(out, d, 48);
 }
 
+/** Philox block `index` of four streams, as `fourBlocks` does. Their keys are four vectors at `keys`: word 0 of each, word 1, … */
+export function blockOfFour(out: usize, keys: usize, index: u64): void {
+	fourBlocks(
+		out,
+		i32x4.splat(<i32>index),
+		i32x4.splat(<i32>(index >> 32)),
+		v128.load(keys, 32),
+		v128.load(keys, 48),
+		v128.load(keys),
+		v128.load(keys, 16),
+	);
+}
+
 /**
  * The randomness of noise/2 for block `block` into `out`: 128 words of s, 128 of t, then q1 … q6 (1,048 bytes used, 1,152
  * written).
@@ -142,27 +148,31 @@ export function structuredWords(out: usize, key: usize, block: u64): void {
 	streamBlocks(out, key, block * STRIDE_BLOCKS, 9);
 }
 
-/** π(row) from q1 … q6 at `q`. */
+/** One step of π, with one of q1 … q6. */
 // @ts-ignore: decorator
 @inline
-function permutedRow(q: usize, row: i32): i32 {
-	let x = row;
-	for (let i: usize = 0; i < 6; i++) {
-		const word = load<u32>(q + 4 * i);
-		x = (x * <i32>(2 * (word & 2047) + 1) + <i32>(word >>> 11)) & 4095;
-		x ^= x >>> 6;
-	}
-	return x;
+function permuteRow(row: i32, q: u32): i32 {
+	const x = (row * <i32>(2 * (q & 2047) + 1) + <i32>(q >>> 11)) & 4095;
+	return x ^ (x >>> 6);
 }
 
-/** The signs of member `row` of the group of `key` in block `block`: 128 words to `out`. */
-function structuredSigns(out: usize, key: usize, row: i32, block: u64): void {
+/** Makes the s of block `block`, 128 words at `words`, the signs of member `row`. `spare` takes 64 bytes. */
+export function memberSigns(words: usize, key: usize, row: i32, block: u64, spare: usize): void {
 	const first = block * STRIDE_BLOCKS;
-	streamBlocks(out, key, first + 64, 1);
-	const x = <u32>permutedRow(out, row);
-	streamBlocks(out, key, first + 32 + (<u64>row >>> 7), 1);
-	let flip = 0 - ((load<u32>(out + 4 * ((<usize>row >>> 5) & 3)) >>> (row & 31)) & 1);
-	streamBlocks(out, key, first, 4);
+	// Where the words of a block start is a multiple of 128 Philox blocks: the lanes cannot carry into the upper word.
+	const a = i32x4.add(i32x4.splat(<i32>first), i32x4.replace_lane(i32x4(64, 65, 32, 0), 2, 32 + (row >>> 7)));
+	const b = i32x4.splat(<i32>(first >> 32));
+	const c = v128.load32_splat(key, 8);
+	const d = v128.load32_splat(key, 12);
+	fourBlocks(spare, a, b, c, d, v128.load32_splat(key), v128.load32_splat(key, 4));
+	let flip = 0 - ((load<u32>(spare + 8 + 16 * <usize>((row >>> 5) & 3)) >>> (row & 31)) & 1);
+	// q1 … q4 are the first lane's words, q5 and q6 begin the second's.
+	let x = permuteRow(row, load<u32>(spare));
+	x = permuteRow(x, load<u32>(spare, 16));
+	x = permuteRow(x, load<u32>(spare, 32));
+	x = permuteRow(x, load<u32>(spare, 48));
+	x = permuteRow(x, load<u32>(spare, 4));
+	x = permuteRow(x, load<u32>(spare, 20));
 	// The Walsh function of the low seven bits of x is the same in each vector of 128 signs.
 	if (x & 1) flip ^= 0xaaaaaaaa;
 	if (x & 2) flip ^= 0xcccccccc;
@@ -172,9 +182,9 @@ function structuredSigns(out: usize, key: usize, row: i32, block: u64): void {
 	let walsh = i32x4.splat(flip);
 	if (x & 32) walsh = v128.xor(walsh, i32x4(0, -1, 0, -1));
 	if (x & 64) walsh = v128.xor(walsh, i32x4(0, 0, -1, -1));
-	const upper = x >>> 7;
+	const upper = <u32>x >>> 7;
 	for (let v: u32 = 0; v < 32; v++) {
-		const at = out + 16 * <usize>v;
+		const at = words + 16 * <usize>v;
 		const odd = popcnt<u32>(upper & v) & 1;
 		v128.store(at, v128.xor(v128.load(at), v128.xor(walsh, i32x4.splat(0 - odd))));
 	}
@@ -194,7 +204,11 @@ export function signWords(kind: i32, key: usize, row: i32, from: u64, count: i32
 		skip = from % BLOCK;
 		const first = from / BLOCK;
 		const blocks = (<i32>skip + count + BLOCK - 1) / BLOCK;
-		for (let b = 0; b < blocks; b++) structuredSigns(area + 512 * <usize>b, key, row, first + b);
+		for (let b = 0; b < blocks; b++) {
+			const at = area + 512 * <usize>b;
+			streamBlocks(at, key, (first + b) * STRIDE_BLOCKS, 4);
+			memberSigns(at, key, row, first + b, area + 512 * <usize>blocks);
+		}
 	}
 	const start = area + 4 * <usize>(skip / 32);
 	const shift = <u32>(skip % 32);
