@@ -98,9 +98,10 @@ const candidatesOf = (shared: Random, { noise }: FedKSeedConfig): Perturbations 
  *
  * Departs from the paper: z_k is ±1 instead of Gaussian (same first two moments, exact on every machine) and, unless
  * `noise` says otherwise, orthogonal to the others within blocks of the model, so that all K are applied by one fast
- * transform (docs/structured-perturbations.md); the learning rate is inside the ledger, so that it need not stay constant; weights are numbers of examples, not of batches; no
- * weight decay, which a ledger cannot express; steps whose loss is not finite, or whose gradient is beyond
- * maxAbsGradient, are skipped and counted. Pro: the clients draw from one-byte chances (`samplingWeights`).
+ * transform (docs/structured-perturbations.md); the learning rate is inside the ledger, so that it need not stay
+ * constant; weights are numbers of examples, not of batches; no weight decay, which a ledger cannot express; steps whose
+ * loss is not finite, or whose gradient is beyond maxAbsGradient, are skipped and counted. Pro: the clients draw from
+ * one-byte chances (`samplingWeights`).
  * Limit case: one step of one client moves the weights by −learningRate · g · z_k.
  */
 export const fedkseed: Strategy<FedKSeedTypes> = {

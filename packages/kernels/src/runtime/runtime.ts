@@ -79,7 +79,7 @@ export function kernelState(): KernelState {
 		wasm: allowed && runtime !== null,
 		shared: runtime?.shared ?? false,
 		helpers: pool?.helpers ?? 0,
-		moduleBytes: (KERNELS_WASM.length / 4) * 3,
+		moduleBytes: atob(KERNELS_WASM).length,
 	};
 }
 

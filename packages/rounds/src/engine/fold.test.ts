@@ -113,6 +113,37 @@ describe("the fold", () => {
 	});
 });
 
+describe("the fold of a long lane", () => {
+	const length = 70_001;
+	const long: Plan = { ...plan, lanes: { ...plan.lanes, delta: { ...plan.lanes.delta!, length } } };
+	const use: FoldContext = { ...context, strategy: { ...mean, bounds: () => ({ task: 0, download: 0, report: 2 ** 24 }) } };
+	const reports = [3, 50].map((numExamples, i) => {
+		const delta = Float32Array.from({ length }, (_, j) => ((j + 7 * i) % 64) / 8);
+		const report = reportOf([0, 0, 0], [1, 2], numExamples);
+		return { ...report, lanes: { ...report.lanes, delta: store.put(bytesOf(delta)) as Vec<"u8"> } };
+	});
+	const held = (sum: Fold) => {
+		reports.forEach((report, i) => {
+			sum.add(taskOf(i + 1), report);
+		});
+		return sum.result(inClientOrder(acceptedOf(reports)));
+	};
+
+	test("is the weighted mean, and its result outlives its memory", () => {
+		const sum = new Fold(use, long);
+		const result = held(sum);
+		const wanted = bytes(result);
+		sum.release();
+		sum.release();
+		// Sums of later folds take the place of the first one's.
+		const others = [new Fold(use, long), new Fold(use, long)].map(held);
+		expect(Buffer.compare(bytes(result), wanted)).toBe(0);
+		for (const other of others) expect(Buffer.compare(bytes(other), wanted)).toBe(0);
+		for (const j of [0, 1, 63, 65_536, length - 1])
+			expect(result.lanes.delta![j]).toBeCloseTo((3 * (j % 64) + 50 * ((j + 7) % 64)) / 8 / 53, 6);
+	});
+});
+
 describe("a report is refused", () => {
 	const refusal = (report: Report, use = context) => {
 		try {
