@@ -21,6 +21,8 @@ export const ERROR_CODES = {
 	UNKNOWN_CODEC: spec(3, 400, false, "A lane names a codec that is not registered."),
 	SHAPE_MISMATCH: spec(3, 400, false, "Two arrays that must have the same length or shape do not."),
 	BAD_SAFETENSORS: spec(3, 400, false, "A file is not a well-formed safetensors file."),
+	BAD_MODEL: spec(3, 400, false, "A file is not an ONNX model that can be used here."),
+	NOT_DIFFERENTIABLE: spec(3, 400, false, "An operator on the way to the loss has no gradient."),
 	BAD_ENCODING: spec(3, 400, false, "Bytes are not the canonical encoding of a value."),
 	NOT_FINITE: spec(3, 400, false, "A number is NaN or infinite where a finite one is required."),
 	LANE_OUT_OF_BOUND: spec(3, 400, false, "A value in a lane is larger than the lane's declared bound."),

@@ -1,0 +1,79 @@
+import { axisOf, type GraphBuilder, type Ref, range } from "../graph/graph-builder.js";
+import { sizeOf } from "../graph/ir.js";
+import { type Backward, floatOf, type GradientRule, intOf } from "./rule.js";
+
+/** x standardised over `axes`: x̂ = (x − mean)·inverse, inverse = 1/√(variance + ε). */
+function standardized(g: GraphBuilder, x: Ref, axes: readonly number[], epsilon: number): { readonly hat: Ref; readonly inverse: Ref } {
+	const centred = g.sub(x, g.reduce("ReduceMean", x, axes));
+	const variance = g.reduce("ReduceMean", g.mul(centred, centred), axes);
+	const inverse = g.div(1, g.unary("Sqrt", g.add(variance, epsilon)));
+	return { hat: g.mul(centred, inverse), inverse };
+}
+
+/** dx of x̂ = standardized(x), given dx̂: inverse · (dx̂ − mean(dx̂) − x̂·mean(dx̂·x̂)). */
+function throughStandardized(g: GraphBuilder, dHat: Ref, hat: Ref, inverse: Ref, axes: readonly number[]): Ref {
+	const mean = g.reduce("ReduceMean", dHat, axes);
+	const slope = g.reduce("ReduceMean", g.mul(dHat, hat), axes);
+	return g.mul(inverse, g.sub(g.sub(dHat, mean), g.mul(hat, slope)));
+}
+
+const layerNormalization: GradientRule = (b) => {
+	const { g, node } = b;
+	const [x, scale, dy] = [b.input(0), b.input(1), b.dy()!];
+	const first = axisOf(intOf(node, "axis", -1), x.dims.length);
+	const axes = range(x.dims.length).slice(first);
+	const { hat, inverse } = standardized(g, x, axes, floatOf(node, "epsilon", 1e-5));
+	return [
+		b.needs(0) ? throughStandardized(g, g.mul(dy, scale), hat, inverse, axes) : undefined,
+		b.needs(1) ? g.sumTo(g.mul(dy, hat), scale.dims) : undefined,
+		b.optional(2) !== undefined && b.needs(2) ? g.sumTo(dy, b.input(2).dims) : undefined,
+	];
+};
+
+/** A vector of one value per channel, so that it broadcasts against [N, C, …]. */
+const perChannel = (g: GraphBuilder, v: Ref, rank: number): Ref => g.reshape(v, [sizeOf(v.dims), ...range(rank - 2).map(() => 1)]);
+
+/** Axes of [N, C, …] other than the channels. */
+const acrossChannels = (rank: number): number[] => range(rank).filter((axis) => axis !== 1);
+
+function affineGradients(b: Backward, hat: () => Ref): readonly [Ref | undefined, Ref | undefined] {
+	const { g } = b;
+	const dy = b.dy()!;
+	const axes = acrossChannels(dy.dims.length);
+	return [
+		b.needs(1) ? g.reduce("ReduceSum", g.mul(dy, hat()), axes, false) : undefined,
+		b.needs(2) ? g.reduce("ReduceSum", dy, axes, false) : undefined,
+	];
+}
+
+const batchNormalization: GradientRule = (b) => {
+	const { g, node } = b;
+	const [x, scale, dy] = [b.input(0), b.input(1), b.dy()!];
+	const rank = x.dims.length;
+	const epsilon = floatOf(node, "epsilon", 1e-5);
+	if (intOf(node, "training_mode", 0) === 1) {
+		const axes = acrossChannels(rank);
+		const { hat, inverse } = standardized(g, x, axes, epsilon);
+		const dx = b.needs(0) ? throughStandardized(g, g.mul(dy, perChannel(g, scale, rank)), hat, inverse, axes) : undefined;
+		return [dx, ...affineGradients(b, () => hat)];
+	}
+	const inverse = g.div(1, g.unary("Sqrt", g.add(b.input(4), epsilon)));
+	const hat = (): Ref => g.mul(g.sub(x, perChannel(g, b.input(3), rank)), perChannel(g, inverse, rank));
+	return [b.needs(0) ? g.mul(dy, perChannel(g, g.mul(scale, inverse), rank)) : undefined, ...affineGradients(b, hat)];
+};
+
+const instanceNormalization: GradientRule = (b) => {
+	const { g, node } = b;
+	const [x, scale, dy] = [b.input(0), b.input(1), b.dy()!];
+	const rank = x.dims.length;
+	const axes = range(rank).slice(2);
+	const { hat, inverse } = standardized(g, x, axes, floatOf(node, "epsilon", 1e-5));
+	const dx = b.needs(0) ? throughStandardized(g, g.mul(dy, perChannel(g, scale, rank)), hat, inverse, axes) : undefined;
+	return [dx, ...affineGradients(b, () => hat)];
+};
+
+export const normalizationRules: { readonly [op: string]: GradientRule } = {
+	LayerNormalization: layerNormalization,
+	BatchNormalization: batchNormalization,
+	InstanceNormalization: instanceNormalization,
+};

@@ -1,0 +1,136 @@
+import { readFile } from "node:fs/promises";
+import { isRondoError, RondoError } from "@rondo/errors";
+import { type Layout, layoutOf } from "@rondo/tensors";
+import { checkGraph, prune } from "../graph/check-graph.js";
+import { type DecodeOptions, decodeGraph } from "../graph/decode.js";
+import type { Dim, Graph, Tensor, Value } from "../graph/ir.js";
+import { isLossName, LOSSES } from "../losses.js";
+import { type OnnxManifest, type OnnxModel, packGraph } from "../model.js";
+import type { Ort } from "../session/runtime.js";
+import { specialize } from "../specialize.js";
+import { gradientGraph } from "../training-graph.js";
+import { externalDataBeside } from "./external-data.js";
+import { normalize } from "./normalize.js";
+import { type Selection, selectParameters } from "./parameters.js";
+import { type Tie, tieWeights } from "./tie-weights.js";
+
+export interface ImportOptions extends Selection {
+	/** One of `LOSSES`, or the name of an output that already is a loss. */
+	readonly loss: string;
+	/** The output that the loss is put on; default: the first. */
+	readonly output?: string;
+	/** The input that takes a batch's `inputs`; default: the first that takes neither labels nor masks. */
+	readonly input?: string;
+	/** For a model that computes its own loss: the input that takes the labels; default: one whose name says so. */
+	readonly labels?: string;
+}
+
+/** A model read from a file. */
+export interface ImportedModel {
+	readonly manifest: OnnxManifest;
+	/** The trained weights in canonical order: that in which the graph first reads them. */
+	readonly layout: Layout;
+	/** `layout.length` elements. */
+	readonly weights: Float32Array;
+	readonly inputs: readonly Value[];
+	readonly outputs: readonly Value[];
+	/** Copies of one weight that the file had and the model no longer has. */
+	readonly ties: readonly Tie[];
+	/** Weights that stay as they are. */
+	readonly frozen: readonly string[];
+}
+
+/** @throws NOT_FOUND for a missing file, and what `importOnnx` throws */
+export async function importOnnxFile(ort: Ort, file: string, options: ImportOptions): Promise<ImportedModel> {
+	const bytes = await readFile(file).catch((cause: Error) => {
+		throw new RondoError("NOT_FOUND", `${file} cannot be read: ${cause.message}`, { cause, details: { field: "source", value: file } });
+	});
+	return importOnnx(ort, bytes, options, { readExternal: externalDataBeside(file) });
+}
+
+/**
+ * Reads a forward model and prepares it for training: chooses the trained weights, takes them out of the graph, and tries
+ * whether their gradient can be derived. One that has none is imported all the same: its manifest says what is missing, and
+ * strategies that only ask for losses work with it.
+ * @throws BAD_MODEL, INVALID_ARGUMENT, TOO_LARGE
+ */
+export async function importOnnx(ort: Ort, bytes: Uint8Array, options: ImportOptions, decoding: DecodeOptions = {}): Promise<ImportedModel> {
+	const read = checkGraph(decodeGraph(bytes, decoding));
+	const { output, input, labels } = rolesOf(read, options);
+	const { graph: tied, ties } = tieWeights(checkGraph(normalize({ ...read, outputs: read.outputs.filter(({ name }) => name === output) })));
+	const graph = prune(tied);
+	const parameters = selectParameters(graph, options);
+	const { model, layout, weights } = withWeightsAsInputs(graph, parameters, { loss: options.loss, output, input, labels });
+	const reason = await whyNotDifferentiable(ort, model);
+	const manifest: OnnxManifest = {
+		format: "onnx",
+		loss: options.loss,
+		output,
+		input,
+		...(labels === undefined ? {} : { labels }),
+		trainer: reason === undefined ? "gradient" : "loss",
+		...(reason === undefined ? {} : { reason }),
+		graph: packGraph(model.graph),
+	};
+	const frozen = [...model.graph.initializers].filter(([, { type, dims }]) => type === "float32" && dims.length > 0).map(([name]) => name);
+	const ofData = (value: Value): boolean => !parameters.includes(value.name);
+	return { manifest, layout, weights, inputs: model.graph.inputs.filter(ofData), outputs: model.graph.outputs, ties, frozen };
+}
+
+/** Which values of the graph a batch and the loss belong to. */
+function rolesOf({ inputs, outputs }: Graph, options: ImportOptions): { readonly output: string; readonly input: string; readonly labels: string | undefined } {
+	const { loss } = options;
+	const list = (values: readonly Value[]): string => values.map(({ name }) => name).join(", ");
+	const among = (field: string, name: string, values: readonly Value[]): string => {
+		if (values.some((value) => value.name === name)) return name;
+		throw new RondoError("INVALID_ARGUMENT", `--${field} ${JSON.stringify(name)} is none of the model's values: ${list(values)}`, {
+			details: { field, value: name },
+		});
+	};
+	let output: string;
+	if (isLossName(loss)) output = options.output === undefined ? outputs[0]!.name : among("output", options.output, outputs);
+	else if (outputs.some(({ name }) => name === loss)) output = loss;
+	else
+		throw new RondoError("INVALID_ARGUMENT", `--loss must be one of ${LOSSES.join(", ")} or an output of the model (${list(outputs)}), got ${JSON.stringify(loss)}`, {
+			details: { field: "loss", value: loss },
+		});
+	const labelled = isLossName(loss) ? undefined : (options.labels ?? inputs.find(({ name }) => /label|target|^y$/i.test(name))?.name);
+	if (options.labels !== undefined) among("labels", options.labels, inputs);
+	const free = inputs.filter(({ name }) => name !== labelled);
+	const first = free.find(({ name }) => !/mask|token_type|position/i.test(name)) ?? free[0];
+	if (first === undefined) throw new RondoError("INVALID_ARGUMENT", "the model has no input for data", { details: { field: "input" } });
+	return { output, input: options.input === undefined ? first.name : among("input", options.input, free), labels: labelled };
+}
+
+/** Trained weights leave the file and become inputs behind those for data. */
+export function withWeightsAsInputs(
+	graph: Graph,
+	parameters: readonly string[],
+	roles: { readonly loss: string; readonly output: string; readonly input: string; readonly labels: string | undefined },
+): { readonly model: OnnxModel; readonly layout: Layout; readonly weights: Float32Array } {
+	const tensors = parameters.map((name) => ({ name, tensor: graph.initializers.get(name)! }));
+	const layout = layoutOf(tensors.map(({ name, tensor }) => ({ name, shape: tensor.dims })));
+	const weights = new Float32Array(layout.length);
+	for (const [i, { from }] of layout.tensors.entries()) weights.set(tensors[i]!.tensor.data as Float32Array, from);
+	const added = tensors.map(({ name, tensor }): Value => ({ name, type: "float32", dims: tensor.dims }));
+	const initializers = new Map<string, Tensor>([...graph.initializers].filter(([name]) => !parameters.includes(name)));
+	return { model: { graph: { ...graph, inputs: [...graph.inputs, ...added], initializers }, parameters, ...roles }, layout, weights };
+}
+
+/** Sizes to try a model with, where it leaves them open. */
+const TRIAL_SIZE = 2;
+
+/** What stands in the way of a gradient; undefined: nothing. */
+async function whyNotDifferentiable(ort: Ort, model: OnnxModel): Promise<string | undefined> {
+	const trial = (dims: readonly Dim[] | undefined): number[] => (dims ?? []).map((size) => (typeof size === "number" ? size : TRIAL_SIZE));
+	const sizes = new Map(model.graph.inputs.map(({ name, dims }) => [name, trial(dims)]));
+	const fixed = await specialize(ort, model.graph, { inputs: sizes });
+	try {
+		gradientGraph(model, fixed);
+		return undefined;
+	} catch (error) {
+		if (isRondoError(error) && error.code === "NOT_DIFFERENTIABLE") return error.message;
+		throw error;
+	}
+}
+

@@ -1,0 +1,74 @@
+import { RondoError } from "@rondo/errors";
+import type { Graph, Node } from "../graph/ir.js";
+
+export interface Selection {
+	/** Only initializers whose names match one of these patterns are trained; default: all that look like parameters. */
+	readonly train?: readonly string[];
+	/** Initializers whose names match one of these patterns are not trained. */
+	readonly freeze?: readonly string[];
+}
+
+/**
+ * Inputs of operators that are statistics, bounds, sizes or slopes of the operator rather than parameters; initializers that
+ * are read only there are not trained unless `train` names them.
+ */
+const SETTINGS: { readonly [op: string]: readonly number[] } = {
+	BatchNormalization: [3, 4],
+	Clip: [1, 2],
+	Pad: [2],
+	Pow: [1],
+	Resize: [1, 2],
+	Dropout: [1, 2],
+	OneHot: [2],
+	Range: [0, 1, 2],
+};
+
+/** Buffers that PyTorch modules register and exporters write as initializers: they are read like parameters, but are none. */
+const BUFFER = /(^|[._/])(running_mean|running_var|num_batches_tracked|inv_freq|original_inv_freq|(cos|sin)(_cached)?|rotary_emb\.[a-z_]+|position_ids|token_type_ids|causal_mask|attn_mask|masked_bias|pe)$/;
+
+/**
+ * Names of the trained initializers, in the order in which the graph first reads them: the layout of the flat vector.
+ * Without patterns these are the float initializers with at least one dimension that reach an output through the graph,
+ * except buffers and settings of operators.
+ * @throws INVALID_ARGUMENT for a pattern that matches nothing, for `train` that names what is no float initializer, and when nothing is left
+ */
+export function selectParameters(graph: Graph, { train = [], freeze = [] }: Selection): readonly string[] {
+	const floats = [...graph.initializers].filter(([, { type }]) => type === "float32").map(([name]) => name);
+	const patterns = (field: string, texts: readonly string[]): readonly RegExp[] =>
+		texts.map((text) => {
+			const pattern = globToRegExp(text);
+			if (!floats.some((name) => pattern.test(name)))
+				throw new RondoError(
+					"INVALID_ARGUMENT",
+					`--${field} ${JSON.stringify(text)} matches no weight; the model has ${floats.slice(0, 12).join(", ")}${floats.length > 12 ? ` and ${floats.length - 12} more` : ""}`,
+					{ details: { field, value: text } },
+				);
+			return pattern;
+		});
+	const wanted = patterns("train", train);
+	const unwanted = patterns("freeze", freeze);
+	const isTrained = (name: string): boolean =>
+		(wanted.length === 0 || wanted.some((pattern) => pattern.test(name))) && !unwanted.some((pattern) => pattern.test(name));
+	const seen = new Set<string>();
+	const ordered: string[] = [];
+	for (const node of graph.nodes) {
+		for (const [i, input] of node.inputs.entries()) {
+			const tensor = graph.initializers.get(input);
+			if (tensor?.type !== "float32" || seen.has(input)) continue;
+			if (wanted.length === 0 && !looksTrainable(node, i, input, tensor.dims.length)) continue;
+			seen.add(input);
+			if (isTrained(input)) ordered.push(input);
+		}
+	}
+	if (ordered.length === 0) throw new RondoError("INVALID_ARGUMENT", "the model has no weights to train", { details: { field: "train" } });
+	return ordered;
+}
+
+const looksTrainable = ({ op }: Node, i: number, name: string, rank: number): boolean =>
+	rank > 0 && !BUFFER.test(name) && !(SETTINGS[op]?.includes(i) ?? false);
+
+/** `*` any characters, `?` one; everything else as it is. */
+function globToRegExp(glob: string): RegExp {
+	const source = glob.replaceAll(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".");
+	return new RegExp(`^${source}$`);
+}

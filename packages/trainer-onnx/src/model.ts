@@ -1,0 +1,100 @@
+import { deflateRawSync, inflateRawSync } from "node:zlib";
+import { RondoError } from "@rondo/errors";
+import type { Layout } from "@rondo/tensors";
+import { checkGraph } from "./graph/check-graph.js";
+import { decodeGraph } from "./graph/decode.js";
+import { encodeGraph } from "./graph/encode.js";
+import type { Graph } from "./graph/ir.js";
+
+/** Most bytes of a graph without weights, once unpacked: a manifest comes from whoever made the run. */
+const MAX_GRAPH_BYTES = 256 * 2 ** 20;
+
+/** A model as runs keep it: plain JSON beside the weights. */
+export interface OnnxManifest {
+	readonly format: "onnx";
+	/** One of `LOSSES`, or the output that already is a loss. */
+	readonly loss: string;
+	/**
+	 * The graph without its trained weights (an ONNX file, raw deflate, base64); they are inputs of it, named as in the
+	 * layout.
+	 */
+	readonly graph: string;
+	/** The output that the loss is put on, or that is the loss. */
+	readonly output: string;
+	/** The input that takes a batch's `inputs`. */
+	readonly input: string;
+	/** The input that takes a batch's `labels`, for a model that computes its own loss from them. */
+	readonly labels?: string;
+	/** What the trainer can do: "loss" where some operator has no gradient; the reason then. */
+	readonly trainer: "gradient" | "loss";
+	readonly reason?: string;
+}
+
+/** A model ready to be trained. */
+export interface OnnxModel {
+	/** Trained weights are inputs. */
+	readonly graph: Graph;
+	/** Names of the trained weights in layout order. */
+	readonly parameters: readonly string[];
+	readonly loss: string;
+	readonly output: string;
+	readonly input: string;
+	readonly labels: string | undefined;
+}
+
+/** The graph part of a manifest. */
+export const packGraph = (graph: Graph): string => deflateRawSync(encodeGraph(graph)).toString("base64");
+
+/**
+ * Reads a manifest.
+ * @throws INVALID_ARGUMENT for a field that is not as it must be, BAD_MODEL for the graph, SHAPE_MISMATCH where layout and
+ * graph differ
+ */
+export function readManifest(manifest: unknown, layout: Layout): OnnxModel {
+	const fields = (typeof manifest === "object" && manifest !== null ? manifest : {}) as { readonly [name: string]: unknown };
+	const refuse = (name: string, wanted: string): RondoError =>
+		new RondoError("INVALID_ARGUMENT", `manifest.${name} must be ${wanted}, got ${JSON.stringify(fields[name])?.slice(0, 80)}`, {
+			details: { field: `manifest.${name}` },
+		});
+	const text = (name: string): string => {
+		const value = fields[name];
+		if (typeof value !== "string") throw refuse(name, "a string");
+		return value;
+	};
+	if (fields.format !== "onnx") throw refuse("format", '"onnx"');
+	const graph = checkGraph(unpackGraph(text("graph")));
+	const inputs = new Map(graph.inputs.map((input) => [input.name, input]));
+	const named = (name: string, among: (value: string) => boolean): string => {
+		const value = text(name);
+		if (!among(value)) throw refuse(name, "a value of the graph");
+		return value;
+	};
+	for (const { name, shape } of layout.tensors) {
+		const dims = inputs.get(name)?.dims;
+		if (dims === undefined || String(dims) !== String(shape)) {
+			const found = dims === undefined ? "no such weight" : `it with dimensions [${dims.join(", ")}]`;
+			throw new RondoError("SHAPE_MISMATCH", `weight ${JSON.stringify(name)}: the layout has shape [${shape}], the graph ${found}`);
+		}
+	}
+	return {
+		graph,
+		parameters: layout.tensors.map(({ name }) => name),
+		loss: text("loss"),
+		output: named("output", (value) => graph.outputs.some(({ name }) => name === value)),
+		input: named("input", (value) => inputs.has(value)),
+		labels: fields.labels === undefined ? undefined : named("labels", (value) => inputs.has(value)),
+	};
+}
+
+function unpackGraph(packed: string): Graph {
+	let bytes: Uint8Array;
+	try {
+		bytes = inflateRawSync(Buffer.from(packed, "base64"), { maxOutputLength: MAX_GRAPH_BYTES });
+	} catch (cause) {
+		throw new RondoError("INVALID_ARGUMENT", `manifest.graph is not deflated base64 of at most ${MAX_GRAPH_BYTES} bytes: ${(cause as Error).message}`, {
+			cause,
+			details: { field: "manifest.graph" },
+		});
+	}
+	return decodeGraph(bytes);
+}
