@@ -34,9 +34,13 @@ export interface LabelSpec {
 export function labelsFor(loss: LossName, { dims, name }: Ref): LabelSpec {
 	if (loss === "mse" || loss === "binary-cross-entropy") return { type: "float32", dims };
 	if (dims.length < 2)
-		throw new RondoError("INVALID_ARGUMENT", `loss ${loss} needs an output [batch, …, classes], ${JSON.stringify(name)} has dimensions [${dims}]`, {
-			details: { field: "loss", value: loss },
-		});
+		throw new RondoError(
+			"INVALID_ARGUMENT",
+			`loss ${loss} needs an output [batch, …, classes], ${JSON.stringify(name)} has dimensions [${dims}]`,
+			{
+				details: { field: "loss", value: loss },
+			},
+		);
 	return { type: "int32", dims: dims.slice(0, -1) };
 }
 

@@ -91,10 +91,14 @@ function unpackGraph(packed: string): Graph {
 	try {
 		bytes = inflateRawSync(Buffer.from(packed, "base64"), { maxOutputLength: MAX_GRAPH_BYTES });
 	} catch (cause) {
-		throw new RondoError("INVALID_ARGUMENT", `manifest.graph is not deflated base64 of at most ${MAX_GRAPH_BYTES} bytes: ${(cause as Error).message}`, {
-			cause,
-			details: { field: "manifest.graph" },
-		});
+		throw new RondoError(
+			"INVALID_ARGUMENT",
+			`manifest.graph is not deflated base64 of at most ${MAX_GRAPH_BYTES} bytes: ${(cause as Error).message}`,
+			{
+				cause,
+				details: { field: "manifest.graph" },
+			},
+		);
 	}
 	return decodeGraph(bytes);
 }

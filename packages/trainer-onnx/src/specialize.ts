@@ -3,7 +3,17 @@ import type { StaticGraph } from "./gradients/differentiate.js";
 import { prune } from "./graph/check-graph.js";
 import { encodeGraph } from "./graph/encode.js";
 import type { Ref } from "./graph/graph-builder.js";
-import { bytesPerElement, type ElementArray, type ElementType, type Graph, type Node, newArray, nodeTitle, sizeOf, type Tensor } from "./graph/ir.js";
+import {
+	bytesPerElement,
+	type ElementArray,
+	type ElementType,
+	type Graph,
+	type Node,
+	newArray,
+	nodeTitle,
+	sizeOf,
+	type Tensor,
+} from "./graph/ir.js";
 import type { Ort, OrtTensor } from "./session/runtime.js";
 
 /** A model for inputs of fixed sizes. */
@@ -91,9 +101,13 @@ async function probe(ort: Ort, graph: Graph, { inputs, maxBytes = DEFAULT_MAX_BY
 	for (const { name, type, dims } of fixed.inputs) {
 		const sizes = (dims ?? []).map((size) => (typeof size === "number" ? size : -1));
 		if (dims === undefined || sizes.includes(-1))
-			throw new RondoError("INVALID_ARGUMENT", `input ${JSON.stringify(name)} has dimensions [${dims?.join(", ")}]; all sizes must be given`, {
-				details: { input: name },
-			});
+			throw new RondoError(
+				"INVALID_ARGUMENT",
+				`input ${JSON.stringify(name)} has dimensions [${dims?.join(", ")}]; all sizes must be given`,
+				{
+					details: { input: name },
+				},
+			);
 		checkBytes(sizeOf(sizes) * bytesPerElement(type), `input ${JSON.stringify(name)} of dimensions [${sizes.join(", ")}]`, maxBytes);
 		const zeros: Tensor = { type, dims: sizes, data: newArray(type, sizeOf(sizes)) };
 		feeds[name] = new ort.Tensor(type as "float32", zeros.data as Float32Array, sizes);
@@ -124,7 +138,11 @@ async function probe(ort: Ort, graph: Graph, { inputs, maxBytes = DEFAULT_MAX_BY
 
 async function openProbe(ort: Ort, bytes: Uint8Array<ArrayBuffer>): ReturnType<Ort["InferenceSession"]["create"]> {
 	try {
-		return await ort.InferenceSession.create(bytes, { executionProviders: ["cpu"], graphOptimizationLevel: "disabled", logSeverityLevel: 4 });
+		return await ort.InferenceSession.create(bytes, {
+			executionProviders: ["cpu"],
+			graphOptimizationLevel: "disabled",
+			logSeverityLevel: 4,
+		});
 	} catch (cause) {
 		throw new RondoError("BAD_MODEL", `ONNX Runtime refuses the model: ${messageOf(cause)}`, { cause });
 	}
@@ -132,7 +150,9 @@ async function openProbe(ort: Ort, bytes: Uint8Array<ArrayBuffer>): ReturnType<O
 
 function checkBytes(bytes: number, what: string, maxBytes: number): void {
 	if (bytes <= maxBytes) return;
-	throw new RondoError("TOO_LARGE", `${what} would take ${bytes} bytes, more than the limit of ${maxBytes}`, { details: { bytes, limit: maxBytes } });
+	throw new RondoError("TOO_LARGE", `${what} would take ${bytes} bytes, more than the limit of ${maxBytes}`, {
+		details: { bytes, limit: maxBytes },
+	});
 }
 
 const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

@@ -13,7 +13,8 @@ for (const precision of PRECISIONS) {
 		const { graph, feeds } = await gradientCase(c, precision);
 		const results = await run(graph, feeds);
 		const limit = precision === "float32" ? 1e-4 : 1e-6;
-		for (const { name, data, upstream } of c.outputs) if (upstream !== undefined) expect(relativeError(results[name]!, data), `value ${name}`).toBeLessThan(limit);
+		for (const { name, data, upstream } of c.outputs)
+			if (upstream !== undefined) expect(relativeError(results[name]!, data), `value ${name}`).toBeLessThan(limit);
 		for (const { name, gradient } of c.inputs) {
 			if (gradient === undefined) continue;
 			expect(norm(gradient)).toBeGreaterThan(1e-3);

@@ -1,6 +1,6 @@
 import { type GraphBuilder, type Ref, range } from "../graph/graph-builder.js";
 import type { Attributes } from "../graph/ir.js";
-import { type Backward, type GradientRule } from "./rule.js";
+import type { Backward, GradientRule } from "./rule.js";
 import { afterOf, groupOf, type Windows, windowsOf } from "./windows.js";
 
 const ints = (values: readonly number[]): { readonly ints: readonly number[] } => ({ ints: values });
@@ -20,7 +20,15 @@ function covered(g: GraphBuilder, x: Ref, after: readonly number[]): Ref {
 }
 
 /** Conv of `x` with `weight`, for windows that may stop short of the end of x. */
-function convolved(g: GraphBuilder, x: Ref, weight: Ref, w: Windows, after: readonly number[], group: number, output: readonly number[]): Ref {
+function convolved(
+	g: GraphBuilder,
+	x: Ref,
+	weight: Ref,
+	w: Windows,
+	after: readonly number[],
+	group: number,
+	output: readonly number[],
+): Ref {
 	const dims = [x.dims[0]!, weight.dims[0]!, ...output];
 	const pads = after.map((count) => Math.max(0, count));
 	return g.node("Conv", [covered(g, x, after), weight], x.type, dims, attributesOf(w, pads, group));

@@ -1,5 +1,5 @@
-import { numbersOf } from "../graph/ir.js";
 import type { Ref } from "../graph/graph-builder.js";
+import { numbersOf } from "../graph/ir.js";
 import type { Backward, GradientRule } from "./rule.js";
 
 /** A rule for y = f(x), element by element: dx = dy · f'(x), which may be written with y. */
@@ -12,10 +12,7 @@ const binary =
 	(da: (b: Backward, dy: Ref) => Ref, db: (b: Backward, dy: Ref) => Ref): GradientRule =>
 	(b) => {
 		const dy = b.dy()!;
-		return [
-			b.needs(0) ? b.g.sumTo(da(b, dy), b.input(0).dims) : undefined,
-			b.needs(1) ? b.g.sumTo(db(b, dy), b.input(1).dims) : undefined,
-		];
+		return [b.needs(0) ? b.g.sumTo(da(b, dy), b.input(0).dims) : undefined, b.needs(1) ? b.g.sumTo(db(b, dy), b.input(1).dims) : undefined];
 	};
 
 /** dy goes to each of several operands. */
@@ -29,7 +26,10 @@ const extreme: GradientRule = (b) => {
 	const { g } = b;
 	const y = b.output(0);
 	const hits = b.node.inputs.map((_, i) => g.indicator("Equal", b.input(i), y));
-	const each = g.div(b.dy()!, hits.reduce((sum, hit) => g.add(sum, hit)));
+	const each = g.div(
+		b.dy()!,
+		hits.reduce((sum, hit) => g.add(sum, hit)),
+	);
 	return hits.map((hit, i) => (b.needs(i) ? g.sumTo(g.mul(each, hit), b.input(i).dims) : undefined));
 };
 

@@ -14,18 +14,29 @@ function addRows(g: GraphBuilder, rows: Ref, indices: Ref, known: readonly numbe
 	if (n * count <= MAX_SELECTION_ELEMENTS) {
 		const selection =
 			known !== undefined
-				? g.values(rows.type, [n, count], known.flatMap((index) => range(count).map((row) => (row === index ? 1 : 0))))
+				? g.values(
+						rows.type,
+						[n, count],
+						known.flatMap((index) => range(count).map((row) => (row === index ? 1 : 0))),
+					)
 				: g.indicator("Equal", g.reshape(g.cast(indices, "int32"), [n, 1]), g.values("int32", [1, count], range(count)), rows.type);
 		return g.gemm(selection, rows, true, false);
 	}
 	const zeros = g.filled(rows.type, [count, rows.dims[1]!], 0);
-	return g.node("ScatterND", [zeros, g.reshape(g.cast(indices, "int64"), [n, 1]), rows], rows.type, zeros.dims, { reduction: { string: "add" } });
+	return g.node("ScatterND", [zeros, g.reshape(g.cast(indices, "int64"), [n, 1]), rows], rows.type, zeros.dims, {
+		reduction: { string: "add" },
+	});
 }
 
 /** Indices from 0 on: those below 0 count from the end. */
 function nonNegative(g: GraphBuilder, indices: Ref, known: readonly number[] | undefined, count: number): Ref {
 	if (known?.every((index) => index >= 0)) return indices;
-	if (known !== undefined) return g.values("int64", indices.dims, known.map((index) => axisOf(index, count)));
+	if (known !== undefined)
+		return g.values(
+			"int64",
+			indices.dims,
+			known.map((index) => axisOf(index, count)),
+		);
 	const narrow = g.cast(indices, "int32");
 	return g.where(g.binary("Less", narrow, 0, "bool"), g.add(narrow, count), narrow);
 }

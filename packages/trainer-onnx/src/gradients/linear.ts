@@ -74,7 +74,12 @@ function parseEquation(b: Backward): { readonly terms: readonly string[]; readon
 	const [left = "", right] = equation.split("->");
 	const terms = left.split(",");
 	// Without an arrow the result has the letters that occur once, in alphabetical order.
-	const result = right ?? [...new Set(left.replaceAll(",", ""))].filter((letter) => left.split(letter).length === 2).sort().join("");
+	const result =
+		right ??
+		[...new Set(left.replaceAll(",", ""))]
+			.filter((letter) => left.split(letter).length === 2)
+			.sort()
+			.join("");
 	for (const term of terms) {
 		if (term.includes(".") || new Set(term).size !== term.length)
 			throw notDifferentiable(b, `its equation ${JSON.stringify(equation)} has an ellipsis or a diagonal`);

@@ -87,9 +87,17 @@ const maxPoolRule: GradientRule = (b) => {
 	const { g } = b;
 	const [x, y, dy] = [b.input(0), b.output(0), b.dy()!];
 	const { kernel } = pool.w;
-	const one = tiled(x.dims, pool.output, kernel.map(() => 1));
+	const one = tiled(
+		x.dims,
+		pool.output,
+		kernel.map(() => 1),
+	);
 	const hit = g.indicator("Equal", g.reshape(x, tiled(x.dims, pool.output, kernel)), g.reshape(y, one));
-	const count = g.reduce("ReduceSum", hit, kernel.map((_, i) => 3 + 2 * i));
+	const count = g.reduce(
+		"ReduceSum",
+		hit,
+		kernel.map((_, i) => 3 + 2 * i),
+	);
 	return [g.reshape(g.mul(hit, g.div(g.reshape(dy, one), count)), x.dims)];
 };
 
@@ -101,7 +109,11 @@ const averagePool: GradientRule = (b) => {
 	const padsCount = intOf(b.node, "count_include_pad", 0) === 1;
 	const share = g.div(dy, g.values(dy.type, output, windowCounts(pool, padsCount)));
 	if (tiles(pool)) {
-		const one = tiled(x.dims, output, w.kernel.map(() => 1));
+		const one = tiled(
+			x.dims,
+			output,
+			w.kernel.map(() => 1),
+		);
 		return [g.reshape(g.expand(g.reshape(share, one), tiled(x.dims, output, w.kernel)), x.dims)];
 	}
 	// A sum over windows is a convolution with ones, channel by channel; this is its transpose.
@@ -116,7 +128,11 @@ const averagePool: GradientRule = (b) => {
 		pads: { ints: [...w.before, ...after.map((count) => Math.max(0, count))] },
 	};
 	const d = g.node("ConvTranspose", [g.reshape(share, [n * c, 1, ...output]), ones], x.type, dims, attributes);
-	const back = g.pad(d, dims.map(() => 0), [0, 0, ...after.map((count) => Math.max(0, -count))]);
+	const back = g.pad(
+		d,
+		dims.map(() => 0),
+		[0, 0, ...after.map((count) => Math.max(0, -count))],
+	);
 	return [g.reshape(back, x.dims)];
 };
 

@@ -41,7 +41,11 @@ export function spread(g: GraphBuilder, x: Ref, axis: number, step: number): Ref
 	const rank = x.dims.length;
 	const single = g.reshape(x, x.dims.toSpliced(axis + 1, 0, 1));
 	const after = range(rank + 1).map((i) => (i === axis + 1 ? step - 1 : 0));
-	const filled = g.pad(single, after.map(() => 0), after);
+	const filled = g.pad(
+		single,
+		after.map(() => 0),
+		after,
+	);
 	return g.slice(g.reshape(filled, x.dims.with(axis, size * step)), axis, 0, (size - 1) * step + 1);
 }
 
@@ -90,10 +94,18 @@ export function alongAxis(g: GraphBuilder, x: Ref, axis: number, rows: number, m
 	const inner = sizeOf(x.dims.slice(axis + 1));
 	const dims = x.dims.with(axis, rows);
 	if (inner === 1) {
-		const right = g.values(x.type, [columns, rows], range(columns).flatMap((c) => range(rows).map((r) => matrix(r, c))));
+		const right = g.values(
+			x.type,
+			[columns, rows],
+			range(columns).flatMap((c) => range(rows).map((r) => matrix(r, c))),
+		);
 		return g.reshape(g.matMul(g.reshape(x, [outer, columns]), right), dims);
 	}
-	const left = g.values(x.type, [rows, columns], range(rows).flatMap((r) => range(columns).map((c) => matrix(r, c))));
+	const left = g.values(
+		x.type,
+		[rows, columns],
+		range(rows).flatMap((r) => range(columns).map((c) => matrix(r, c))),
+	);
 	return g.reshape(g.matMul(left, g.reshape(x, [outer, columns, inner])), dims);
 }
 
@@ -101,8 +113,20 @@ const tile: GradientRule = (b) => {
 	const { g } = b;
 	const x = b.input(0);
 	const repeats = constantNumbers(b, 1, "repeats");
-	const apart = g.reshape(b.dy()!, x.dims.flatMap((size, axis) => [repeats[axis]!, size]));
-	return [g.reshape(g.reduce("ReduceSum", apart, x.dims.map((_, axis) => 2 * axis)), x.dims)];
+	const apart = g.reshape(
+		b.dy()!,
+		x.dims.flatMap((size, axis) => [repeats[axis]!, size]),
+	);
+	return [
+		g.reshape(
+			g.reduce(
+				"ReduceSum",
+				apart,
+				x.dims.map((_, axis) => 2 * axis),
+			),
+			x.dims,
+		),
+	];
 };
 
 const pad: GradientRule = (b) => {

@@ -45,4 +45,3 @@ export const groupOf = (node: Node): number => intOf(node, "group", 1);
 export function offsetsOf(kernel: readonly number[]): number[][] {
 	return kernel.reduce<number[][]>((offsets, size) => offsets.flatMap((offset) => range(size).map((i) => [...offset, i])), [[]]);
 }
-

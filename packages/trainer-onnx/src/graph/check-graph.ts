@@ -40,8 +40,7 @@ export function checkGraph(graph: Graph): Graph {
 		}
 	}
 	if (outputs.length === 0) throw refuse("the model has no outputs");
-	for (const { name } of outputs)
-		if (!made.has(name)) throw refuse(`output ${JSON.stringify(name)} is made by no node`, { value: name });
+	for (const { name } of outputs) if (!made.has(name)) throw refuse(`output ${JSON.stringify(name)} is made by no node`, { value: name });
 	return { ...graph, nodes: inOrder(graph) };
 }
 

@@ -169,8 +169,7 @@ function decodeTensor(message: TensorMessage, title: string, { readExternal }: D
 		return { type, dims, data };
 	}
 	const listed = listedData(message, type);
-	if (listed.length !== elements)
-		throw refuse(`${title} has ${listed.length} elements; dimensions [${dims.join(", ")}] need ${elements}`);
+	if (listed.length !== elements) throw refuse(`${title} has ${listed.length} elements; dimensions [${dims.join(", ")}] need ${elements}`);
 	const data = newArray(type, elements);
 	(data as { set(values: ArrayLike<number | bigint>): void }).set(listed);
 	return { type, dims, data: data as ElementArray };

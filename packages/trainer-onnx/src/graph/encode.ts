@@ -1,4 +1,10 @@
-import { Attribute as AttributeMessage, Model, type Node as NodeMessage, type Tensor as TensorMessage, type ValueInfo } from "../generated/onnx.js";
+import {
+	Attribute as AttributeMessage,
+	Model,
+	type Node as NodeMessage,
+	type Tensor as TensorMessage,
+	type ValueInfo,
+} from "../generated/onnx.js";
 import { type Attribute, type Graph, type Node, type Tensor, typeNumber, type Value } from "./ir.js";
 
 /** IR version 8 goes with opsets up to 18; ONNX Runtime reads newer ones too, but needs no more than the opset asks for. */

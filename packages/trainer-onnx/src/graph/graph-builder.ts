@@ -1,15 +1,5 @@
 import { RondoError } from "@rondo/errors";
-import {
-	type Attributes,
-	type ElementType,
-	int64s,
-	isFloat,
-	newArray,
-	type Node,
-	numbersOf,
-	sizeOf,
-	type Tensor,
-} from "./ir.js";
+import { type Attributes, type ElementType, int64s, isFloat, type Node, newArray, numbersOf, sizeOf, type Tensor } from "./ir.js";
 
 /** A value of a graph whose dimensions are known. */
 export interface Ref {
@@ -53,7 +43,9 @@ export class GraphBuilder {
 		attributes: Attributes = {},
 	): Ref[] {
 		const name = `${this.#prefix}${this.#count++}.${op}`;
-		const results = outputs.map((output, i): Ref => ({ name: outputs.length === 1 ? name : `${name}.${i}`, type: "float32", dims: [], ...output }));
+		const results = outputs.map(
+			(output, i): Ref => ({ name: outputs.length === 1 ? name : `${name}.${i}`, type: "float32", dims: [], ...output }),
+		);
 		this.nodes.push({
 			op,
 			domain: "",
@@ -173,7 +165,12 @@ export class GraphBuilder {
 	}
 
 	/** ReduceSum and its kin over non-negative axes. */
-	reduce(op: "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceSumSquare", x: Ref, axes: readonly number[], keepDims = true): Ref {
+	reduce(
+		op: "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceSumSquare",
+		x: Ref,
+		axes: readonly number[],
+		keepDims = true,
+	): Ref {
 		if (axes.length === 0 && op !== "ReduceSumSquare") return x;
 		const dims = keepDims ? x.dims.map((size, axis) => (axes.includes(axis) ? 1 : size)) : x.dims.filter((_, axis) => !axes.includes(axis));
 		return this.node(op, [x, this.int64s(...axes)], x.type, dims, { keepdims: { int: keepDims ? 1 : 0 } });
@@ -238,7 +235,16 @@ export class GraphBuilder {
 	}
 }
 
-const CAST_NUMBERS: Partial<Record<ElementType, number>> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9, float16: 10, float64: 11, uint32: 12 };
+const CAST_NUMBERS: Partial<Record<ElementType, number>> = {
+	float32: 1,
+	uint8: 2,
+	int32: 6,
+	int64: 7,
+	bool: 9,
+	float16: 10,
+	float64: 11,
+	uint32: 12,
+};
 const castNumber = (type: ElementType): number => CAST_NUMBERS[type]!;
 
 /** A number as a key: −0 and 0 are two constants. */

@@ -34,7 +34,9 @@ export function externalDataBeside(modelFile: string): ReadExternal {
 		}
 		const end = length === undefined ? file.length : offset + length;
 		if (offset > file.length || end > file.length)
-			throw new RondoError("BAD_MODEL", `${title} is to be read from byte ${offset} to ${end}, but has ${file.length} bytes`, { details: { tensor } });
+			throw new RondoError("BAD_MODEL", `${title} is to be read from byte ${offset} to ${end}, but has ${file.length} bytes`, {
+				details: { tensor },
+			});
 		return file.subarray(offset, end);
 	};
 }

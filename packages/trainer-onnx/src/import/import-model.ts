@@ -54,7 +54,12 @@ export async function importOnnxFile(ort: Ort, file: string, options: ImportOpti
  * strategies that only ask for losses work with it.
  * @throws BAD_MODEL, INVALID_ARGUMENT, TOO_LARGE
  */
-export async function importOnnx(ort: Ort, bytes: Uint8Array, options: ImportOptions, decoding: DecodeOptions = {}): Promise<ImportedModel> {
+export async function importOnnx(
+	ort: Ort,
+	bytes: Uint8Array,
+	options: ImportOptions,
+	decoding: DecodeOptions = {},
+): Promise<ImportedModel> {
 	const read = checkGraph(decodeGraph(bytes, decoding));
 	const { output, input, labels } = rolesOf(read, options);
 	const { graph: tied, ties } = tieWeights(checkGraph(normalize({ ...read, outputs: read.outputs.filter(({ name }) => name === output) })));
@@ -78,7 +83,10 @@ export async function importOnnx(ort: Ort, bytes: Uint8Array, options: ImportOpt
 }
 
 /** Which values of the graph a batch and the loss belong to. */
-function rolesOf({ inputs, outputs }: Graph, options: ImportOptions): { readonly output: string; readonly input: string; readonly labels: string | undefined } {
+function rolesOf(
+	{ inputs, outputs }: Graph,
+	options: ImportOptions,
+): { readonly output: string; readonly input: string; readonly labels: string | undefined } {
 	const { loss } = options;
 	const list = (values: readonly Value[]): string => values.map(({ name }) => name).join(", ");
 	const among = (field: string, name: string, values: readonly Value[]): string => {
@@ -91,9 +99,13 @@ function rolesOf({ inputs, outputs }: Graph, options: ImportOptions): { readonly
 	if (isLossName(loss)) output = options.output === undefined ? outputs[0]!.name : among("output", options.output, outputs);
 	else if (outputs.some(({ name }) => name === loss)) output = loss;
 	else
-		throw new RondoError("INVALID_ARGUMENT", `--loss must be one of ${LOSSES.join(", ")} or an output of the model (${list(outputs)}), got ${JSON.stringify(loss)}`, {
-			details: { field: "loss", value: loss },
-		});
+		throw new RondoError(
+			"INVALID_ARGUMENT",
+			`--loss must be one of ${LOSSES.join(", ")} or an output of the model (${list(outputs)}), got ${JSON.stringify(loss)}`,
+			{
+				details: { field: "loss", value: loss },
+			},
+		);
 	const labelled = isLossName(loss) ? undefined : (options.labels ?? inputs.find(({ name }) => /label|target|^y$/i.test(name))?.name);
 	if (options.labels !== undefined) among("labels", options.labels, inputs);
 	const free = inputs.filter(({ name }) => name !== labelled);
@@ -133,4 +145,3 @@ async function whyNotDifferentiable(ort: Ort, model: OnnxModel): Promise<string 
 		throw error;
 	}
 }
-

@@ -70,7 +70,8 @@ function withoutPassing(graph: Graph): Graph {
 		const [output, mask] = node.outputs;
 		const passes = node.domain === "" && (node.op === "Identity" || (node.op === "Dropout" && (mask === undefined || mask === "")));
 		if (!passes) nodes.push({ ...node, inputs });
-		else if (outputs.has(output!)) nodes.push({ op: "Identity", domain: "", name: node.name, inputs: [inputs[0]!], outputs: [output!], attributes: {} });
+		else if (outputs.has(output!))
+			nodes.push({ op: "Identity", domain: "", name: node.name, inputs: [inputs[0]!], outputs: [output!], attributes: {} });
 		else source.set(output!, inputs[0]!);
 	}
 	return { ...graph, nodes };

@@ -24,7 +24,8 @@ const SETTINGS: { readonly [op: string]: readonly number[] } = {
 };
 
 /** Buffers that PyTorch modules register and exporters write as initializers: they are read like parameters, but are none. */
-const BUFFER = /(^|[._/])(running_mean|running_var|num_batches_tracked|inv_freq|original_inv_freq|(cos|sin)(_cached)?|rotary_emb\.[a-z_]+|position_ids|token_type_ids|causal_mask|attn_mask|masked_bias|pe)$/;
+const BUFFER =
+	/(^|[._/])(running_mean|running_var|num_batches_tracked|inv_freq|original_inv_freq|(cos|sin)(_cached)?|rotary_emb\.[a-z_]+|position_ids|token_type_ids|causal_mask|attn_mask|masked_bias|pe)$/;
 
 /**
  * Names of the trained initializers, in the order in which the graph first reads them: the layout of the flat vector.
@@ -69,6 +70,9 @@ const looksTrainable = ({ op }: Node, i: number, name: string, rank: number): bo
 
 /** `*` any characters, `?` one; everything else as it is. */
 function globToRegExp(glob: string): RegExp {
-	const source = glob.replaceAll(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".");
+	const source = glob
+		.replaceAll(/[.+^${}()|[\]\\]/g, "\\$&")
+		.replaceAll("*", ".*")
+		.replaceAll("?", ".");
 	return new RegExp(`^${source}$`);
 }

@@ -33,7 +33,14 @@ export function tieWeights(graph: Graph): { readonly graph: Graph; readonly ties
 			initializers.delete(name);
 			renamed.set(name, transposed ? `${name}/tied` : of);
 			if (transposed)
-				added.push({ op: "Transpose", domain: "", name: `${name}/tied`, inputs: [of], outputs: [`${name}/tied`], attributes: { perm: { ints: [1, 0] } } });
+				added.push({
+					op: "Transpose",
+					domain: "",
+					name: `${name}/tied`,
+					inputs: [of],
+					outputs: [`${name}/tied`],
+					attributes: { perm: { ints: [1, 0] } },
+				});
 		}
 	}
 	if (ties.length === 0) return { graph, ties };
