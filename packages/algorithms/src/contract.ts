@@ -149,11 +149,18 @@ export interface Outcome<T extends Types = Types> {
 
 /** A mini-batch. */
 export interface Batch {
+	/** Rows: examples in the batch. */
 	readonly size: number;
-	/** `size` rows, row-major. */
-	readonly inputs: Float32Array;
-	/** `size` class indices. */
-	readonly labels: Int32Array;
+	/** `size` rows of features, or of token ids (Int32Array), row-major: the model's first input. */
+	readonly inputs: Float32Array | Int32Array;
+	/**
+	 * `size` rows of equally many, row-major. Int32Array: class indices, one for each place the model classifies (a row, or
+	 * every position of a sequence); −100 is left out of loss and gradient. Float32Array: targets of a regression, or of a
+	 * binary loss (from 0 to 1).
+	 */
+	readonly labels: Int32Array | Float32Array;
+	/** Further inputs by the model's names for them, each `size` rows, row-major. */
+	readonly more?: { readonly [input: string]: Float32Array | Int32Array };
 }
 
 /** The device's data, as strategies and trainers see it. */
@@ -167,6 +174,38 @@ export interface Data {
 }
 
 /**
+ * How local training turns gradients into steps; g is the mean gradient of a step, η its learning rate, state starts at 0.
+ * "sgd": v ← momentum·v + g, w ← w − η·v; momentum defaults to 0.
+ * "adam": Algorithm 1 of Kingma & Ba (ICLR 2015, arXiv 1412.6980) with bias correction, by default β₁ 0.9, β₂ 0.999 and
+ * ε 1e-8, and with weight decay λ (default 0) decoupled from the gradient: w ← w − η·(m̂/(√v̂ + ε) + λ·w), as AdamW of
+ * Loshchilov & Hutter (ICLR 2019, arXiv 1711.05101, Algorithm 2 with a constant schedule, η in the decay too).
+ */
+export type Optimizer = (
+	| { readonly kind: "sgd"; readonly momentum?: number }
+	| { readonly kind: "adam"; readonly beta1?: number; readonly beta2?: number; readonly epsilon?: number; readonly weightDecay?: number }
+) & {
+	/** Bound of the Euclidean norm over all weights together: a longer g is scaled down to it first. Default: none. */
+	readonly clipNorm?: number;
+};
+
+/**
+ * Local training in progress: weights and optimiser state stay on the device from step to step. For one caller at a time,
+ * each call after the one before has ended; the trainer's other methods may be used meanwhile and do not touch it.
+ */
+export interface LocalTraining {
+	/**
+	 * Takes one step. Several batches are one large one in parts (micro-batches): their gradients are averaged, each
+	 * weighted by its rows.
+	 * @returns the mean loss before the step, averaged like the gradients
+	 */
+	step(batch: Batch | readonly Batch[], learningRate: number): Promise<number>;
+	/** Copies the current weights into `out`, which has the length of the layout. */
+	read(out: Float32Array): Promise<void>;
+	/** Frees the device's copies; only once, and nothing may be called afterwards. */
+	dispose(): Promise<void>;
+}
+
+/**
  * Model computations on the device: the port that trainer packages and applications implement. Weights are one flat
  * float32 vector in layout order. Implementations must give equal bytes for equal inputs on one device.
  */
@@ -177,6 +216,11 @@ export interface Trainer {
 	gradient(weights: Float32Array, batch: Batch, out: Float32Array): Promise<number>;
 	/** Metrics over all of `data`, each a mean over examples; at least `loss`. */
 	evaluate(weights: Float32Array, data: Data): Promise<Metrics>;
+	/**
+	 * Starts local training at `weights`, which are copied. Present where whole steps on the device are cheaper than
+	 * gradients that travel: equal steps give equal bytes on one device, but need not equal steps made with `gradient`.
+	 */
+	begin?(weights: Float32Array, optimizer: Optimizer): Promise<LocalTraining>;
 	/** Short text for logs and the console: library, backend, device. */
 	readonly description?: string;
 	/** Releases device memory. */

@@ -1,5 +1,5 @@
 import { RondoError } from "@rondo/errors";
-import type { Client, Types } from "./contract.js";
+import type { Batch, Client, Types } from "./contract.js";
 
 /** Options of plain local SGD. */
 export interface LocalSgdOptions {
@@ -25,8 +25,9 @@ export interface LocalSgd {
 }
 
 /**
- * w ← w − learningRate · ∇L(w; batch) for localEpochs · ⌈n / batchSize⌉ steps: computed in float64, rounded to float32
- * once a step. The order of the data comes from the device's secret.
+ * w ← w − learningRate · ∇L(w; batch) for localEpochs · ⌈n / batchSize⌉ steps. The order of the data comes from the
+ * device's secret. A trainer with `begin` takes the steps itself, unless there is `adjust`: then each step is computed in
+ * the trainer's float32. Otherwise in float64 from the trainer's gradient, rounded to float32 once a step.
  * @param adjust changes the gradient of each step in place, given the current weights
  * @throws CONFLICT without examples, CANCELLED between steps, NOT_FINITE when a loss is
  */
@@ -36,24 +37,49 @@ export async function localSgd<T extends Types>(
 	options: LocalSgdOptions,
 	adjust?: (gradient: Float32Array, weights: Float32Array) => void,
 ): Promise<LocalSgd> {
-	const { learningRate, batchSize, localEpochs } = options;
-	const steps = localEpochs * Math.ceil(requireExamples(client) / batchSize);
+	const { learningRate } = options;
 	const weights = start.slice();
+	const { trainer } = client;
+	if (adjust === undefined && trainer.begin !== undefined) {
+		requireExamples(client);
+		const training = await trainer.begin(start, { kind: "sgd" });
+		try {
+			const meanLoss = await eachStep(client, options, (batch) => training.step(batch, learningRate));
+			await training.read(weights);
+			return { weights, meanLoss };
+		} finally {
+			await training.dispose();
+		}
+	}
 	const gradient = new Float32Array(start.length);
+	const meanLoss = await eachStep(client, options, async (batch) => {
+		const loss = await trainer.gradient(weights, batch, gradient);
+		adjust?.(gradient, weights);
+		for (let j = 0; j < weights.length; j++) weights[j]! -= learningRate * gradient[j]!;
+		return loss;
+	});
+	return { weights, meanLoss };
+}
+
+/** @returns the mean of what `take` returns: the loss before each step */
+async function eachStep<T extends Types>(
+	client: Client<T>,
+	{ batchSize, localEpochs }: LocalSgdOptions,
+	take: (batch: Batch) => Promise<number>,
+): Promise<number> {
+	const steps = localEpochs * Math.ceil(requireExamples(client) / batchSize);
 	let totalLoss = 0;
 	let step = 0;
 	for await (const batch of client.data.batches(batchSize, client.secret.at("order"))) {
 		checkCancelled(client, step, steps);
-		const loss = await client.trainer.gradient(weights, batch, gradient);
+		const loss = await take(batch);
 		if (!Number.isFinite(loss)) throw new RondoError("NOT_FINITE", `the loss of local step ${step + 1} of ${steps} is ${loss}`);
-		adjust?.(gradient, weights);
-		for (let j = 0; j < weights.length; j++) weights[j]! -= learningRate * gradient[j]!;
 		totalLoss += loss;
 		client.progress(++step, steps);
 		if (step === steps) break;
 	}
 	if (step < steps) throw new RondoError("CONFLICT", `the data ended after ${step} of ${steps} local steps`);
-	return { weights, meanLoss: totalLoss / steps };
+	return totalLoss / steps;
 }
 
 /**

@@ -105,7 +105,7 @@ export const softmax =
 		const gradient = new Array<number>(weights.length).fill(0);
 		let loss = 0;
 		for (let i = 0; i < size; i++) {
-			const x = inputs.subarray(i * features, (i + 1) * features);
+			const x = Array.from(inputs.subarray(i * features, (i + 1) * features));
 			const scores = Array.from({ length: classes }, (_, c) =>
 				x.reduce((sum, value, f) => sum + value * weights[c * features + f]!, weights[classes * features + c]!),
 			);

@@ -42,6 +42,17 @@ test("serves bytes as value / 255", () => {
 	expect([...batch!.inputs]).toEqual([0, Math.fround(0.2), 1]);
 });
 
+test("serves token ids with a label per position, and targets", () => {
+	const tokens = Int32Array.from({ length: 6 }, (_, i) => 2 ** 24 + i);
+	const labels = Int32Array.of(1, 2, 3, 4, -100, 6);
+	const [batch] = take(inMemoryData({ inputs: tokens, labels, count: 2, rows: Uint32Array.of(1) }), 4, 1);
+	expect(batch).toEqual({ size: 1, inputs: tokens.slice(3), labels: labels.slice(3) });
+	const targets = Float32Array.of(0.25, -1.5);
+	expect(take(inMemoryData({ inputs: Float32Array.of(1, 2, 3, 4), labels: targets, rows: Uint32Array.of(1) }), 4, 1)).toEqual([
+		{ size: 1, inputs: Float32Array.of(3, 4), labels: targets.slice(1) },
+	]);
+});
+
 test("rows choose the client's part of shared examples", () => {
 	const data = inMemoryData({ ...examples, rows: Uint32Array.of(6, 2) });
 	expect(data.numExamples).toBe(2);
@@ -57,6 +68,10 @@ test("refuses what does not fit", () => {
 	expect(() => inMemoryData({ inputs: new Float32Array(15), labels: new Int32Array(7) })).toThrow("inputs has 15 elements");
 	expect(() => inMemoryData({ inputs: new Float32Array(2), labels: new Int32Array(0) })).toThrow("inputs has 2 elements");
 	expect(() => inMemoryData({ inputs: new Float32Array(0), labels: new Int32Array(2) })).toThrow("inputs has 0 elements");
+	expect(() => inMemoryData({ ...examples, count: 2 })).toThrow("labels has 7 elements, which is not a row for each of the 2 examples");
+	expect(() => inMemoryData({ ...examples, count: 0 })).toThrow("inputs has 14 elements");
+	for (const count of [-1, 3.5])
+		expect(() => inMemoryData({ ...examples, count })).toThrow(`count must be a non-negative integer, got ${count}`);
 	expect(() => inMemoryData({ ...examples, rows: Uint32Array.of(1, 7) })).toThrow("rows[1] is 7, there are 7 examples");
 	for (const size of [0, -1, 1.5, Number.NaN]) expect(() => inMemoryData(examples).batches(size, order)).toThrow(`got ${size}`);
 });

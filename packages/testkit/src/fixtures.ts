@@ -28,7 +28,7 @@ export function memoryData({ inputs, labels }: Examples): Data {
 }
 
 /** Loss of one example and its gradient with respect to the weights, added to `add`. */
-type Example = (weights: ArrayLike<number>, inputs: Float32Array, row: number, label: number, add: Float64Array) => number;
+type Example = (weights: ArrayLike<number>, inputs: ArrayLike<number>, row: number, label: number, add: Float64Array) => number;
 
 function trainerOf(description: string, length: number, example: Example): Trainer {
 	const mean = (weights: Float32Array, batch: Batch): { loss: number; gradient: Float64Array } => {
