@@ -4,6 +4,7 @@ import { GraphBuilder, type Ref } from "./graph/graph-builder.js";
 import { type Graph, type Node, sizeOf, type Tensor, type Value } from "./graph/ir.js";
 import { buildLoss, isLossName, type LabelSpec, type Loss, labelsFor } from "./losses.js";
 import type { OnnxModel } from "./model.js";
+import { clipGradients, type OptimizerPlan } from "./optimizer.js";
 import type { SpecializedModel } from "./specialize.js";
 
 /** Starts the names of all that is added to a model. */
@@ -65,21 +66,24 @@ export class LossGraph {
 	/** The whole graph with the given results. @param nodes the model's, where the gradient changed them */
 	finish(outputs: readonly (readonly [name: string, ref: Ref])[], inputs: readonly Value[] = [], nodes = this.#fixed.nodes): ReadyGraph {
 		const { opset, domains, constants } = this.#fixed;
-		const named = outputs.map(([name, ref]) => {
-			this.g.nodes.push({ op: "Identity", domain: "", name, inputs: [ref.name], outputs: [name], attributes: {} });
-			return { name, type: ref.type, dims: ref.dims };
-		});
+		const results = named(this.g, outputs);
 		const labels = this.labels === undefined ? [] : [{ name: LABELS, type: this.labels.type, dims: this.labels.dims }];
 		const graph: Graph = {
 			opset,
 			domains,
 			inputs: [...this.#fixed.inputs, ...labels, ...inputs],
-			outputs: named,
+			outputs: results.outputs,
 			initializers: new Map<string, Tensor>([...constants, ...this.g.initializers]),
-			nodes: [...nodes, ...this.g.nodes],
+			nodes: [...nodes, ...results.nodes],
 		};
-		return { graph: prune(graph), labels: this.labels };
+		return { graph: withUsedInputs(prune(graph)), labels: this.labels };
 	}
+}
+
+/** Inputs that nothing reads are left out: a session would ask for them. */
+function withUsedInputs(graph: Graph): Graph {
+	const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs));
+	return { ...graph, inputs: graph.inputs.filter(({ name }) => read.has(name)) };
 }
 
 /** Loss alone. */
@@ -96,11 +100,86 @@ export function gradientGraph(model: OnnxModel, fixed: SpecializedModel): ReadyG
 	return built.finish([[LOSS, built.loss.mean], ...named], [], nodes);
 }
 
+/** The model alone. */
+export function outputGraph({ inputs, outputs, opset, domains, nodes, constants }: SpecializedModel): ReadyGraph {
+	return { graph: prune({ opset, domains, inputs, outputs, nodes, initializers: constants }), labels: undefined };
+}
+
 /** Sums over a batch for metrics. */
 export function evaluationGraph(model: OnnxModel, fixed: SpecializedModel): ReadyGraph {
 	const built = new LossGraph(model, fixed);
 	const { sum, count, hits } = built.loss;
 	return built.finish([[LOSS_SUM, sum], [COUNT, count], ...(hits === undefined ? [] : [[HITS, hits()] as const])]);
+}
+
+/** Names of what a step reads and makes, beyond loss and weights. */
+export const scalarInput = (name: string): string => `${PREFIX}${name}`;
+export const stateInput = (i: number, parameter: string): string => `${PREFIX}state${i}/${parameter}`;
+export const nextWeight = (parameter: string): string => `${PREFIX}next/${parameter}`;
+export const nextState = (i: number, parameter: string): string => `${PREFIX}next-state${i}/${parameter}`;
+
+/** One whole step: loss, and the next weights and states. @throws NOT_DIFFERENTIABLE */
+export function stepGraph(model: OnnxModel, fixed: SpecializedModel, plan: OptimizerPlan, clipNorm: number | undefined): ReadyGraph {
+	const built = new LossGraph(model, fixed);
+	const { nodes, gradients } = built.gradients();
+	const { inputs, outputs } = updates(built.g, model, (name) => fixed.refs.get(name)!, gradients, plan, clipNorm);
+	return built.finish([[LOSS, built.loss.mean], ...outputs], inputs, nodes);
+}
+
+/** A step whose gradient comes from outside: what is left to do after micro-batches. Its inputs are weights, gradients, states and scalars. */
+export function updateGraph(model: OnnxModel, opset: number, plan: OptimizerPlan, clipNorm: number | undefined): Graph {
+	const g = new GraphBuilder(PREFIX);
+	const weights = new Map(
+		model.graph.inputs
+			.filter(({ name }) => model.parameters.includes(name))
+			.map(({ name, type, dims }): [string, Ref] => [name, { name, type, dims: dims as readonly number[] }]),
+	);
+	const refs = model.parameters.map((name) => weights.get(name)!);
+	const gradients = refs.map((ref): Ref => ({ ...ref, name: gradientOf(ref.name) }));
+	const { inputs, outputs } = updates(g, model, (name) => weights.get(name)!, gradients, plan, clipNorm);
+	return { opset, domains: {}, ...named(g, outputs), inputs: [...refs, ...gradients, ...inputs], initializers: g.initializers };
+}
+
+function updates(
+	g: GraphBuilder,
+	{ parameters }: OnnxModel,
+	weightOf: (name: string) => Ref,
+	gradients: readonly Ref[],
+	plan: OptimizerPlan,
+	clipNorm: number | undefined,
+): { readonly inputs: readonly Value[]; readonly outputs: readonly (readonly [string, Ref])[] } {
+	const scalars = plan.names.map((name): Ref => ({ name: scalarInput(name), type: "float32", dims: [] }));
+	const clipped = clipNorm === undefined ? gradients : clipGradients(g, gradients, clipNorm);
+	const inputs: Value[] = [...scalars];
+	const outputs: (readonly [string, Ref])[] = [];
+	for (const [j, name] of parameters.entries()) {
+		const weight = weightOf(name);
+		const states = Array.from({ length: plan.states }, (_, i): Ref => ({ ...weight, name: stateInput(i, name) }));
+		inputs.push(...states);
+		const next = plan.update(g, weight, clipped[j]!, states, scalars);
+		outputs.push([nextWeight(name), next.weight], ...next.states.map((state, i) => [nextState(i, name), state] as const));
+	}
+	return { inputs, outputs };
+}
+
+/**
+ * Results under names of their own: whatever makes a value makes it under the new name. Only a value that is none of the
+ * builder's, or a result already, is copied.
+ */
+function named(
+	g: GraphBuilder,
+	results: readonly (readonly [name: string, ref: Ref])[],
+): { readonly nodes: readonly Node[]; readonly outputs: readonly Value[] } {
+	const made = new Set(g.nodes.flatMap(({ outputs }) => outputs));
+	const renamed = new Map<string, string>();
+	const copies: Node[] = [];
+	for (const [name, ref] of results) {
+		if (made.has(ref.name) && !renamed.has(ref.name)) renamed.set(ref.name, name);
+		else copies.push({ op: "Identity", domain: "", name, inputs: [renamed.get(ref.name) ?? ref.name], outputs: [name], attributes: {} });
+	}
+	const rename = (value: string): string => renamed.get(value) ?? value;
+	const nodes = g.nodes.map((node) => ({ ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename) }));
+	return { nodes: [...nodes, ...copies], outputs: results.map(([name, { type, dims }]) => ({ name, type, dims })) };
 }
 
 /** A model may end in the probabilities; the loss wants what they are made of, because logarithms of 0 are not to be had. */

@@ -1,0 +1,10 @@
+export { gradientRules } from "./gradients/registry.js";
+export { decodeGraph } from "./graph/decode.js";
+export { encodeGraph } from "./graph/encode.js";
+export type { Attribute, Graph, Node, Tensor, Value } from "./graph/ir.js";
+export { type ImportedModel, type ImportOptions, importOnnx, importOnnxFile } from "./import/import-model.js";
+export { LOSSES, type LossName } from "./losses.js";
+export type { OnnxManifest } from "./model.js";
+export { DEVICES, type Device } from "./session/device.js";
+export { isOrtInstalled, loadOrt, ORT_INSTALL } from "./session/runtime.js";
+export { createOnnxTrainer, OnnxTrainer, type OnnxTrainerOptions, type Prediction } from "./session/trainer.js";

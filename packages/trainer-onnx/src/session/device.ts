@@ -1,0 +1,59 @@
+import { RondoError } from "@rondo/errors";
+import type { Ort, OrtSession, SessionOptions } from "./runtime.js";
+
+/** Where a graph is run. */
+export type Device = "cuda" | "directml" | "coreml" | "webgpu" | "cpu";
+
+/** In the order in which "auto" tries them. */
+export const DEVICES: readonly Device[] = ["cuda", "directml", "coreml", "webgpu", "cpu"];
+
+/** Names of the execution providers of ONNX Runtime. */
+const PROVIDERS: Record<Device, string> = { cuda: "cuda", directml: "dml", coreml: "coreml", webgpu: "webgpu", cpu: "cpu" };
+
+/** Devices that keep results of one run as inputs of the next; elsewhere results come back to the host. */
+export const keepsResults = (device: Device): boolean => device === "webgpu";
+
+export interface DeviceOptions {
+	readonly threads?: number;
+	/** Whether a node that the device lacks is an error rather than run on the CPU. */
+	readonly strict?: boolean;
+}
+
+/** @throws INVALID_ARGUMENT for a name that is none of a device */
+export function wantedDevices(device: string | readonly string[] = "auto"): readonly Device[] {
+	const names = typeof device === "string" ? (device === "auto" ? DEVICES : [device]) : device;
+	for (const name of names) {
+		if (!(DEVICES as readonly string[]).includes(name))
+			throw new RondoError(
+				"INVALID_ARGUMENT",
+				`device must be "auto", one of ${DEVICES.join(", ")}, or a list of them, got ${JSON.stringify(name)}`,
+				{
+					details: { field: "device", value: name },
+				},
+			);
+	}
+	if (names.length === 0)
+		throw new RondoError("INVALID_ARGUMENT", "device must name at least one device", { details: { field: "device" } });
+	return names as readonly Device[];
+}
+
+/** @throws whatever ONNX Runtime throws, for a device that is not there too: it does not fall back by itself */
+export function openSession(
+	ort: Ort,
+	graph: Uint8Array<ArrayBuffer>,
+	device: Device,
+	options: DeviceOptions,
+	outputsOnDevice: readonly string[] = [],
+): Promise<OrtSession> {
+	const { threads, strict = false } = options;
+	const session: SessionOptions = {
+		executionProviders: [PROVIDERS[device]],
+		logSeverityLevel: 3,
+		...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+		...(outputsOnDevice.length === 0
+			? {}
+			: { preferredOutputLocation: Object.fromEntries(outputsOnDevice.map((name) => [name, "gpu-buffer" as const])) }),
+		...(strict && device !== "cpu" ? { extra: { session: { disable_cpu_ep_fallback: "1" } } } : {}),
+	};
+	return ort.InferenceSession.create(graph, session);
+}

@@ -1,0 +1,112 @@
+import { RondoError } from "@rondo/errors";
+import { encodeGraph } from "../graph/encode.js";
+import type { Graph } from "../graph/ir.js";
+import type { LabelSpec } from "../losses.js";
+import type { OnnxModel } from "../model.js";
+import { type SpecializedModel, specialize } from "../specialize.js";
+import type { ReadyGraph } from "../training-graph.js";
+import { type Device, type DeviceOptions, openSession } from "./device.js";
+import type { DataFeeds } from "./feeds.js";
+import type { Ort, OrtSession } from "./runtime.js";
+
+/** A graph that can be run on batches of one size. */
+export interface Prepared {
+	readonly session: OrtSession;
+	readonly labels: LabelSpec | undefined;
+	readonly inputs: ReadonlySet<string>;
+	readonly outputs: Graph["outputs"];
+}
+
+/** Sessions of one trainer at once: a session holds compiled kernels and memory for activations. */
+const MAX_SESSIONS = 12;
+
+/** Makes graphs for sizes as they come, and keeps those used last. */
+export class PreparedGraphs {
+	readonly #ort: Ort;
+	readonly #model: OnnxModel;
+	readonly #sessions = new Map<string, Promise<Prepared>>();
+	readonly #fixed = new Map<string, Promise<SpecializedModel>>();
+	readonly #device: Device;
+	readonly #options: DeviceOptions;
+	/** Changes a graph before it is compiled for the device. */
+	readonly #adapt: (graph: Graph) => Graph;
+
+	constructor(ort: Ort, model: OnnxModel, device: Device, options: DeviceOptions, adapt: (graph: Graph) => Graph) {
+		this.#ort = ort;
+		this.#model = model;
+		this.#device = device;
+		this.#options = options;
+		this.#adapt = adapt;
+	}
+
+	/** @param kind names what `build` makes @param onDevice results that stay on the device */
+	get(
+		kind: string,
+		feeds: DataFeeds,
+		build: (fixed: SpecializedModel) => ReadyGraph,
+		onDevice?: (graph: Graph) => readonly string[],
+	): Promise<Prepared> {
+		return this.#cached(`${kind} ${feeds.key}`, async () => this.#open(build(await this.#specialized(feeds)), onDevice));
+	}
+
+	/** A graph that does not depend on the size of batches. */
+	fixed(kind: string, build: () => Graph, onDevice?: (graph: Graph) => readonly string[]): Promise<Prepared> {
+		return this.#cached(kind, async () => this.#open({ graph: build(), labels: undefined }, onDevice));
+	}
+
+	async dispose(): Promise<void> {
+		const sessions = [...this.#sessions.values()];
+		this.#sessions.clear();
+		this.#fixed.clear();
+		for (const session of sessions) await release(session);
+	}
+
+	#cached(key: string, make: () => Promise<Prepared>): Promise<Prepared> {
+		const known = this.#sessions.get(key);
+		this.#sessions.delete(key);
+		const session = known ?? make();
+		this.#sessions.set(key, session);
+		if (known === undefined) {
+			// A graph that cannot be made is tried anew the next time.
+			session.catch(() => this.#sessions.delete(key));
+			if (this.#sessions.size > MAX_SESSIONS) {
+				const [oldest, unused] = this.#sessions.entries().next().value!;
+				this.#sessions.delete(oldest);
+				void release(unused);
+			}
+		}
+		return session;
+	}
+
+	#specialized({ key, dims }: DataFeeds): Promise<SpecializedModel> {
+		const known = this.#fixed.get(key);
+		if (known !== undefined) return known;
+		const weights = new Set(this.#model.parameters);
+		const sizes = new Map(dims);
+		for (const { name, dims: shape } of this.#model.graph.inputs) if (weights.has(name)) sizes.set(name, shape as readonly number[]);
+		const made = specialize(this.#ort, this.#model.graph, { inputs: sizes });
+		this.#fixed.set(key, made);
+		made.catch(() => this.#fixed.delete(key));
+		if (this.#fixed.size > MAX_SESSIONS) this.#fixed.delete(this.#fixed.keys().next().value!);
+		return made;
+	}
+
+	async #open({ graph, labels }: ReadyGraph, onDevice: (graph: Graph) => readonly string[] = () => []): Promise<Prepared> {
+		const adapted = this.#adapt(graph);
+		try {
+			const session = await openSession(this.#ort, encodeGraph(adapted), this.#device, this.#options, onDevice(adapted));
+			return { session, labels, inputs: new Set(adapted.inputs.map(({ name }) => name)), outputs: adapted.outputs };
+		} catch (cause) {
+			throw new RondoError("TRAINER_FAILED", `${this.#device}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+				cause,
+				details: { device: this.#device },
+			});
+		}
+	}
+}
+
+const release = (prepared: Promise<Prepared>): Promise<void> =>
+	prepared.then(
+		({ session }) => session.release(),
+		() => undefined,
+	);
