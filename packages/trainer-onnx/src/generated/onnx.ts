@@ -116,35 +116,35 @@ export interface FunctionMessage {
 
 function createBaseAttribute(): Attribute {
   return {
-    name: "",
-    f: 0,
-    i: 0n,
-    s: new Uint8Array(0),
+    name: undefined,
+    f: undefined,
+    i: undefined,
+    s: undefined,
     t: undefined,
     g: undefined,
     floats: [],
     ints: [],
     strings: [],
-    type: 0,
-    refAttrName: "",
+    type: undefined,
+    refAttrName: undefined,
   };
 }
 
 export const Attribute: MessageFns<Attribute> = {
   encode(message: Attribute, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.name !== undefined && message.name !== "") {
+    if (message.name !== undefined) {
       writer.uint32(10).string(message.name);
     }
-    if (message.f !== undefined && message.f !== 0) {
+    if (message.f !== undefined) {
       writer.uint32(21).float(message.f);
     }
-    if (message.i !== undefined && message.i !== 0n) {
+    if (message.i !== undefined) {
       if (BigInt.asIntN(64, message.i) !== message.i) {
         throw new globalThis.Error("value provided for field message.i of type int64 too large");
       }
       writer.uint32(24).int64(message.i);
     }
-    if (message.s !== undefined && message.s.length !== 0) {
+    if (message.s !== undefined) {
       writer.uint32(34).bytes(message.s);
     }
     if (message.t !== undefined) {
@@ -173,10 +173,10 @@ export const Attribute: MessageFns<Attribute> = {
     for (const v of message.strings) {
       writer.uint32(74).bytes(v!);
     }
-    if (message.type !== undefined && message.type !== 0) {
+    if (message.type !== undefined) {
       writer.uint32(160).int32(message.type);
     }
-    if (message.refAttrName !== undefined && message.refAttrName !== "") {
+    if (message.refAttrName !== undefined) {
       writer.uint32(170).string(message.refAttrName);
     }
     return writer;
@@ -320,28 +320,28 @@ export const Attribute: MessageFns<Attribute> = {
   },
   fromPartial(object: DeepPartial<Attribute>): Attribute {
     const message = createBaseAttribute();
-    message.name = object.name ?? "";
-    message.f = object.f ?? 0;
-    message.i = (object.i !== undefined && object.i !== null) ? BigInt(object.i) : 0n;
-    message.s = object.s ?? new Uint8Array(0);
+    message.name = object.name ?? undefined;
+    message.f = object.f ?? undefined;
+    message.i = (object.i !== undefined && object.i !== null) ? BigInt(object.i) : undefined;
+    message.s = object.s ?? undefined;
     message.t = (object.t !== undefined && object.t !== null) ? Tensor.fromPartial(object.t) : undefined;
     message.g = (object.g !== undefined && object.g !== null) ? Graph.fromPartial(object.g) : undefined;
     message.floats = object.floats?.map((e) => e) || [];
     message.ints = object.ints?.map((e) => BigInt(e)) || [];
     message.strings = object.strings?.map((e) => e) || [];
-    message.type = object.type ?? 0;
-    message.refAttrName = object.refAttrName ?? "";
+    message.type = object.type ?? undefined;
+    message.refAttrName = object.refAttrName ?? undefined;
     return message;
   },
 };
 
 function createBaseValueInfo(): ValueInfo {
-  return { name: "", type: undefined };
+  return { name: undefined, type: undefined };
 }
 
 export const ValueInfo: MessageFns<ValueInfo> = {
   encode(message: ValueInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.name !== undefined && message.name !== "") {
+    if (message.name !== undefined) {
       writer.uint32(10).string(message.name);
     }
     if (message.type !== undefined) {
@@ -396,14 +396,14 @@ export const ValueInfo: MessageFns<ValueInfo> = {
   },
   fromPartial(object: DeepPartial<ValueInfo>): ValueInfo {
     const message = createBaseValueInfo();
-    message.name = object.name ?? "";
+    message.name = object.name ?? undefined;
     message.type = (object.type !== undefined && object.type !== null) ? Type.fromPartial(object.type) : undefined;
     return message;
   },
 };
 
 function createBaseNode(): Node {
-  return { input: [], output: [], name: "", opType: "", attribute: [], domain: "" };
+  return { input: [], output: [], name: undefined, opType: undefined, attribute: [], domain: undefined };
 }
 
 export const Node: MessageFns<Node> = {
@@ -414,16 +414,16 @@ export const Node: MessageFns<Node> = {
     for (const v of message.output) {
       writer.uint32(18).string(v!);
     }
-    if (message.name !== undefined && message.name !== "") {
+    if (message.name !== undefined) {
       writer.uint32(26).string(message.name);
     }
-    if (message.opType !== undefined && message.opType !== "") {
+    if (message.opType !== undefined) {
       writer.uint32(34).string(message.opType);
     }
     for (const v of message.attribute) {
       Attribute.encode(v!, writer.uint32(42).fork()).join();
     }
-    if (message.domain !== undefined && message.domain !== "") {
+    if (message.domain !== undefined) {
       writer.uint32(58).string(message.domain);
     }
     return writer;
@@ -509,30 +509,37 @@ export const Node: MessageFns<Node> = {
     const message = createBaseNode();
     message.input = object.input?.map((e) => e) || [];
     message.output = object.output?.map((e) => e) || [];
-    message.name = object.name ?? "";
-    message.opType = object.opType ?? "";
+    message.name = object.name ?? undefined;
+    message.opType = object.opType ?? undefined;
     message.attribute = object.attribute?.map((e) => Attribute.fromPartial(e)) || [];
-    message.domain = object.domain ?? "";
+    message.domain = object.domain ?? undefined;
     return message;
   },
 };
 
 function createBaseModel(): Model {
-  return { irVersion: 0n, producerName: "", producerVersion: "", graph: undefined, opsetImport: [], functions: [] };
+  return {
+    irVersion: undefined,
+    producerName: undefined,
+    producerVersion: undefined,
+    graph: undefined,
+    opsetImport: [],
+    functions: [],
+  };
 }
 
 export const Model: MessageFns<Model> = {
   encode(message: Model, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.irVersion !== undefined && message.irVersion !== 0n) {
+    if (message.irVersion !== undefined) {
       if (BigInt.asIntN(64, message.irVersion) !== message.irVersion) {
         throw new globalThis.Error("value provided for field message.irVersion of type int64 too large");
       }
       writer.uint32(8).int64(message.irVersion);
     }
-    if (message.producerName !== undefined && message.producerName !== "") {
+    if (message.producerName !== undefined) {
       writer.uint32(18).string(message.producerName);
     }
-    if (message.producerVersion !== undefined && message.producerVersion !== "") {
+    if (message.producerVersion !== undefined) {
       writer.uint32(26).string(message.producerVersion);
     }
     if (message.graph !== undefined) {
@@ -625,9 +632,11 @@ export const Model: MessageFns<Model> = {
   },
   fromPartial(object: DeepPartial<Model>): Model {
     const message = createBaseModel();
-    message.irVersion = (object.irVersion !== undefined && object.irVersion !== null) ? BigInt(object.irVersion) : 0n;
-    message.producerName = object.producerName ?? "";
-    message.producerVersion = object.producerVersion ?? "";
+    message.irVersion = (object.irVersion !== undefined && object.irVersion !== null)
+      ? BigInt(object.irVersion)
+      : undefined;
+    message.producerName = object.producerName ?? undefined;
+    message.producerVersion = object.producerVersion ?? undefined;
     message.graph = (object.graph !== undefined && object.graph !== null) ? Graph.fromPartial(object.graph) : undefined;
     message.opsetImport = object.opsetImport?.map((e) => OperatorSet.fromPartial(e)) || [];
     message.functions = object.functions?.map((e) => FunctionMessage.fromPartial(e)) || [];
@@ -636,15 +645,15 @@ export const Model: MessageFns<Model> = {
 };
 
 function createBaseStringEntry(): StringEntry {
-  return { key: "", value: "" };
+  return { key: undefined, value: undefined };
 }
 
 export const StringEntry: MessageFns<StringEntry> = {
   encode(message: StringEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.key !== undefined && message.key !== "") {
+    if (message.key !== undefined) {
       writer.uint32(10).string(message.key);
     }
-    if (message.value !== undefined && message.value !== "") {
+    if (message.value !== undefined) {
       writer.uint32(18).string(message.value);
     }
     return writer;
@@ -696,14 +705,14 @@ export const StringEntry: MessageFns<StringEntry> = {
   },
   fromPartial(object: DeepPartial<StringEntry>): StringEntry {
     const message = createBaseStringEntry();
-    message.key = object.key ?? "";
-    message.value = object.value ?? "";
+    message.key = object.key ?? undefined;
+    message.value = object.value ?? undefined;
     return message;
   },
 };
 
 function createBaseGraph(): Graph {
-  return { node: [], name: "", initializer: [], input: [], output: [], sparseInitializer: [] };
+  return { node: [], name: undefined, initializer: [], input: [], output: [], sparseInitializer: [] };
 }
 
 export const Graph: MessageFns<Graph> = {
@@ -711,7 +720,7 @@ export const Graph: MessageFns<Graph> = {
     for (const v of message.node) {
       Node.encode(v!, writer.uint32(10).fork()).join();
     }
-    if (message.name !== undefined && message.name !== "") {
+    if (message.name !== undefined) {
       writer.uint32(18).string(message.name);
     }
     for (const v of message.initializer) {
@@ -808,7 +817,7 @@ export const Graph: MessageFns<Graph> = {
   fromPartial(object: DeepPartial<Graph>): Graph {
     const message = createBaseGraph();
     message.node = object.node?.map((e) => Node.fromPartial(e)) || [];
-    message.name = object.name ?? "";
+    message.name = object.name ?? undefined;
     message.initializer = object.initializer?.map((e) => Tensor.fromPartial(e)) || [];
     message.input = object.input?.map((e) => ValueInfo.fromPartial(e)) || [];
     message.output = object.output?.map((e) => ValueInfo.fromPartial(e)) || [];
@@ -820,17 +829,17 @@ export const Graph: MessageFns<Graph> = {
 function createBaseTensor(): Tensor {
   return {
     dims: [],
-    dataType: 0,
+    dataType: undefined,
     floatData: [],
     int32Data: [],
     stringData: [],
     int64Data: [],
-    name: "",
-    rawData: new Uint8Array(0),
+    name: undefined,
+    rawData: undefined,
     doubleData: [],
     uint64Data: [],
     externalData: [],
-    dataLocation: 0,
+    dataLocation: undefined,
   };
 }
 
@@ -842,7 +851,7 @@ export const Tensor: MessageFns<Tensor> = {
       }
       writer.uint32(8).int64(v!);
     }
-    if (message.dataType !== undefined && message.dataType !== 0) {
+    if (message.dataType !== undefined) {
       writer.uint32(16).int32(message.dataType);
     }
     if (message.floatData.length !== 0) {
@@ -872,10 +881,10 @@ export const Tensor: MessageFns<Tensor> = {
       }
       writer.join();
     }
-    if (message.name !== undefined && message.name !== "") {
+    if (message.name !== undefined) {
       writer.uint32(66).string(message.name);
     }
-    if (message.rawData !== undefined && message.rawData.length !== 0) {
+    if (message.rawData !== undefined) {
       writer.uint32(74).bytes(message.rawData);
     }
     if (message.doubleData.length !== 0) {
@@ -898,7 +907,7 @@ export const Tensor: MessageFns<Tensor> = {
     for (const v of message.externalData) {
       StringEntry.encode(v!, writer.uint32(106).fork()).join();
     }
-    if (message.dataLocation !== undefined && message.dataLocation !== 0) {
+    if (message.dataLocation !== undefined) {
       writer.uint32(112).int32(message.dataLocation);
     }
     return writer;
@@ -1091,17 +1100,17 @@ export const Tensor: MessageFns<Tensor> = {
   fromPartial(object: DeepPartial<Tensor>): Tensor {
     const message = createBaseTensor();
     message.dims = object.dims?.map((e) => BigInt(e)) || [];
-    message.dataType = object.dataType ?? 0;
+    message.dataType = object.dataType ?? undefined;
     message.floatData = object.floatData?.map((e) => e) || [];
     message.int32Data = object.int32Data?.map((e) => e) || [];
     message.stringData = object.stringData?.map((e) => e) || [];
     message.int64Data = object.int64Data?.map((e) => BigInt(e)) || [];
-    message.name = object.name ?? "";
-    message.rawData = object.rawData ?? new Uint8Array(0);
+    message.name = object.name ?? undefined;
+    message.rawData = object.rawData ?? undefined;
     message.doubleData = object.doubleData?.map((e) => e) || [];
     message.uint64Data = object.uint64Data?.map((e) => BigInt(e)) || [];
     message.externalData = object.externalData?.map((e) => StringEntry.fromPartial(e)) || [];
-    message.dataLocation = object.dataLocation ?? 0;
+    message.dataLocation = object.dataLocation ?? undefined;
     return message;
   },
 };
@@ -1219,18 +1228,18 @@ export const TensorShape: MessageFns<TensorShape> = {
 };
 
 function createBaseDimension(): Dimension {
-  return { dimValue: 0n, dimParam: "" };
+  return { dimValue: undefined, dimParam: undefined };
 }
 
 export const Dimension: MessageFns<Dimension> = {
   encode(message: Dimension, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.dimValue !== undefined && message.dimValue !== 0n) {
+    if (message.dimValue !== undefined) {
       if (BigInt.asIntN(64, message.dimValue) !== message.dimValue) {
         throw new globalThis.Error("value provided for field message.dimValue of type int64 too large");
       }
       writer.uint32(8).int64(message.dimValue);
     }
-    if (message.dimParam !== undefined && message.dimParam !== "") {
+    if (message.dimParam !== undefined) {
       writer.uint32(18).string(message.dimParam);
     }
     return writer;
@@ -1282,19 +1291,21 @@ export const Dimension: MessageFns<Dimension> = {
   },
   fromPartial(object: DeepPartial<Dimension>): Dimension {
     const message = createBaseDimension();
-    message.dimValue = (object.dimValue !== undefined && object.dimValue !== null) ? BigInt(object.dimValue) : 0n;
-    message.dimParam = object.dimParam ?? "";
+    message.dimValue = (object.dimValue !== undefined && object.dimValue !== null)
+      ? BigInt(object.dimValue)
+      : undefined;
+    message.dimParam = object.dimParam ?? undefined;
     return message;
   },
 };
 
 function createBaseTensorType(): TensorType {
-  return { elemType: 0, shape: undefined };
+  return { elemType: undefined, shape: undefined };
 }
 
 export const TensorType: MessageFns<TensorType> = {
   encode(message: TensorType, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.elemType !== undefined && message.elemType !== 0) {
+    if (message.elemType !== undefined) {
       writer.uint32(8).int32(message.elemType);
     }
     if (message.shape !== undefined) {
@@ -1349,7 +1360,7 @@ export const TensorType: MessageFns<TensorType> = {
   },
   fromPartial(object: DeepPartial<TensorType>): TensorType {
     const message = createBaseTensorType();
-    message.elemType = object.elemType ?? 0;
+    message.elemType = object.elemType ?? undefined;
     message.shape = (object.shape !== undefined && object.shape !== null)
       ? TensorShape.fromPartial(object.shape)
       : undefined;
@@ -1415,15 +1426,15 @@ export const Type: MessageFns<Type> = {
 };
 
 function createBaseOperatorSet(): OperatorSet {
-  return { domain: "", version: 0n };
+  return { domain: undefined, version: undefined };
 }
 
 export const OperatorSet: MessageFns<OperatorSet> = {
   encode(message: OperatorSet, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.domain !== undefined && message.domain !== "") {
+    if (message.domain !== undefined) {
       writer.uint32(10).string(message.domain);
     }
-    if (message.version !== undefined && message.version !== 0n) {
+    if (message.version !== undefined) {
       if (BigInt.asIntN(64, message.version) !== message.version) {
         throw new globalThis.Error("value provided for field message.version of type int64 too large");
       }
@@ -1478,22 +1489,22 @@ export const OperatorSet: MessageFns<OperatorSet> = {
   },
   fromPartial(object: DeepPartial<OperatorSet>): OperatorSet {
     const message = createBaseOperatorSet();
-    message.domain = object.domain ?? "";
-    message.version = (object.version !== undefined && object.version !== null) ? BigInt(object.version) : 0n;
+    message.domain = object.domain ?? undefined;
+    message.version = (object.version !== undefined && object.version !== null) ? BigInt(object.version) : undefined;
     return message;
   },
 };
 
 function createBaseFunctionMessage(): FunctionMessage {
-  return { name: "", domain: "" };
+  return { name: undefined, domain: undefined };
 }
 
 export const FunctionMessage: MessageFns<FunctionMessage> = {
   encode(message: FunctionMessage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.name !== undefined && message.name !== "") {
+    if (message.name !== undefined) {
       writer.uint32(10).string(message.name);
     }
-    if (message.domain !== undefined && message.domain !== "") {
+    if (message.domain !== undefined) {
       writer.uint32(82).string(message.domain);
     }
     return writer;
@@ -1545,8 +1556,8 @@ export const FunctionMessage: MessageFns<FunctionMessage> = {
   },
   fromPartial(object: DeepPartial<FunctionMessage>): FunctionMessage {
     const message = createBaseFunctionMessage();
-    message.name = object.name ?? "";
-    message.domain = object.domain ?? "";
+    message.name = object.name ?? undefined;
+    message.domain = object.domain ?? undefined;
     return message;
   },
 };
