@@ -2,7 +2,7 @@ import type { Data, Trainer } from "@rondo/algorithms";
 import type { WorkloadModel } from "@rondo/client";
 import { inMemoryData, loadMnist } from "@rondo/datasets";
 import { RondoError } from "@rondo/errors";
-import { createTfjsTrainer, type LayersArchitecture, type TfjsBackend } from "@rondo/trainer-tfjs";
+import { createTfjsTrainer, type LayersArchitecture, type TfjsBackend, type TfjsLoss } from "@rondo/trainer-tfjs";
 import { type ShardOptions, shardOf } from "./shard.js";
 
 // The agent's workload: runs in the SDK's training thread.
@@ -42,6 +42,6 @@ export async function createTrainer({ layout, manifest }: WorkloadModel, options
 		architecture: architecture as LayersArchitecture,
 		layout,
 		backend: (options as MnistWorkloadOptions).trainer,
-		...(loss === undefined ? {} : { loss: loss as "softmax-cross-entropy" }),
+		...(loss === undefined ? {} : { loss: loss as TfjsLoss }),
 	});
 }

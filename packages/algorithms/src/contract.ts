@@ -214,7 +214,7 @@ export interface Trainer {
 	loss(weights: Float32Array, batch: Batch): Promise<number>;
 	/** Mean loss of the batch at `weights`; writes its gradient (same length as `weights`) into `out`. */
 	gradient(weights: Float32Array, batch: Batch, out: Float32Array): Promise<number>;
-	/** Metrics over all of `data`, each a mean over examples; at least `loss`. */
+	/** Metrics over all of `data`, each a mean over examples, or over the labels that count where examples have several; at least `loss`. */
 	evaluate(weights: Float32Array, data: Data): Promise<Metrics>;
 	/**
 	 * Starts local training at `weights`, which are copied. Present where whole steps on the device are cheaper than

@@ -1,6 +1,7 @@
 import type { Plain } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
 import type { Layout } from "@rondo/tensors";
+import type { TfjsLoss } from "./objective.js";
 
 /**
  * Topology of a Keras layers model: what `model.toJSON(null, false)` gives in TensorFlow.js, and the `modelTopology`
@@ -40,19 +41,22 @@ export function checkArchitecture(value: unknown): LayersArchitecture {
 }
 
 /**
- * The same model up to its logits: a softmax that ends it becomes the identity. Cross-entropy from logits cannot
- * overflow or take log 0, from probabilities it can. A softmax elsewhere stays part of the model.
+ * The same model up to what its loss starts from. Cross-entropy from logits cannot overflow or take log 0, from
+ * probabilities it can: a softmax that ends a classifier, or a sigmoid before binary cross-entropy, becomes the identity.
+ * Elsewhere they stay part of the model.
  */
-export function logitsArchitecture(architecture: LayersArchitecture): LayersArchitecture {
+export function logitsArchitecture(architecture: LayersArchitecture, loss: TfjsLoss): LayersArchitecture {
 	const copy = structuredClone(architecture) as unknown as Json;
+	if (loss === "mse") return copy as unknown as LayersArchitecture;
+	const activation = loss === "binary-cross-entropy" ? "sigmoid" : "softmax";
 	let last = outputLayer(copy);
 	// The last layer may itself be a model.
 	for (let inner = last; inner !== undefined; inner = outputLayer(inner)) last = inner;
 	if (last !== undefined && isObject(last.config)) {
-		if (last.class_name === "Softmax") {
+		if (last.class_name === "Softmax" && activation === "softmax") {
 			last.class_name = "Activation";
 			last.config.activation = "linear";
-		} else if (last.config.activation === "softmax") last.config.activation = "linear";
+		} else if (last.config.activation === activation) last.config.activation = "linear";
 	}
 	return copy as unknown as LayersArchitecture;
 }

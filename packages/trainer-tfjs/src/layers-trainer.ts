@@ -1,12 +1,13 @@
-import type { Batch, Data, Metrics, Trainer } from "@rondo/algorithms";
+import type { Batch, Data, LocalTraining, Metrics, Optimizer, Trainer } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
 import { randomFromSeed } from "@rondo/kernels";
 import type { Layout } from "@rondo/tensors";
-import type { LayersModel, layers, Scalar, Tensor, Tensor2D, Variable } from "@tensorflow/tfjs";
-import { type LayersArchitecture, logitsArchitecture } from "./architecture.js";
+import type { LayersModel, Scalar, Tensor, Variable } from "@tensorflow/tfjs";
+import type { LayersArchitecture } from "./architecture.js";
+import { buildModel, checkWeights, type InputForm, inputForm } from "./layers-model.js";
+import { ResidentTraining } from "./local-training.js";
+import { type Objective, objectiveOf, type TfjsLoss } from "./objective.js";
 import type { Runtime } from "./runtime.js";
-
-type Layer = layers.Layer;
 
 /** Rows per forward pass of `evaluate`, which bounds its memory. */
 const EVALUATION_ROWS = 256;
@@ -19,23 +20,21 @@ export class LayersTrainer implements Trainer {
 	readonly #layout: Layout;
 	/** The model's trainable weights, in layout order; every call overwrites them first. */
 	readonly #variables: readonly Variable[];
-	/** Shape of one example. */
-	readonly #inputShape: readonly number[];
+	readonly #input: InputForm;
 	readonly #width: number;
-	readonly #classes: number;
+	readonly #objective: Objective;
 	#disposed = false;
 
-	private constructor(runtime: Runtime, model: LayersModel, layout: Layout, description: string) {
-		const { inputShape, classes } = classifierShapes(model);
+	private constructor(runtime: Runtime, model: LayersModel, loss: TfjsLoss, layout: Layout, description: string) {
+		this.#input = inputForm(model);
+		this.#objective = objectiveOf(runtime.tf, loss, model.outputs[0]!.shape);
 		checkWeights(model, layout);
 		this.description = description;
 		this.#runtime = runtime;
 		this.#model = model;
 		this.#layout = layout;
 		this.#variables = model.trainableWeights.map((weight) => weight.read() as Variable);
-		this.#inputShape = inputShape;
-		this.#width = inputShape.reduce((product, size) => product * size, 1);
-		this.#classes = classes;
+		this.#width = this.#input.shape.reduce((product, size) => product * size, 1);
 	}
 
 	/**
@@ -43,11 +42,18 @@ export class LayersTrainer implements Trainer {
 	 * shows only when it is called.
 	 * @throws INVALID_ARGUMENT, SHAPE_MISMATCH for the model; TRAINER_FAILED for the backend
 	 */
-	static async open(runtime: Runtime, architecture: LayersArchitecture, layout: Layout, description: string): Promise<LayersTrainer> {
-		const model = await buildModel(runtime, architecture);
+	static async open(
+		runtime: Runtime,
+		architecture: LayersArchitecture,
+		loss: TfjsLoss,
+		layout: Layout,
+		description: string,
+	): Promise<LayersTrainer> {
+		const model = await buildModel(runtime, architecture, loss);
 		try {
-			const trainer = new LayersTrainer(runtime, model, layout, description);
-			const batch = { size: 1, inputs: new Float32Array(trainer.#width), labels: new Int32Array(1) };
+			const trainer = new LayersTrainer(runtime, model, loss, layout, description);
+			const inputs = new (trainer.#input.tokens === undefined ? Float32Array : Int32Array)(trainer.#width);
+			const batch = { size: 1, inputs, labels: trainer.#objective.sampleLabels(1) };
 			await trainer.gradient(new Float32Array(layout.length), batch, new Float32Array(layout.length));
 			return trainer;
 		} catch (error) {
@@ -74,25 +80,37 @@ export class LayersTrainer implements Trainer {
 		});
 	}
 
+	/** Means over the labels that count, where rows have several; for the classifying losses also `accuracy`. */
 	async evaluate(weights: Float32Array, data: Data): Promise<Metrics> {
 		const { numExamples } = data;
 		if (!(numExamples > 0)) throw new RondoError("INVALID_ARGUMENT", `data.numExamples must be positive, got ${numExamples}`);
 		let rows = 0;
+		let count = 0;
 		let lossSum = 0;
-		let hits = 0;
+		let hits: number | undefined = 0;
 		for await (const batch of data.batches(EVALUATION_ROWS, randomFromSeed("evaluate"))) {
-			const counted = Math.min(batch.size, numExamples - rows);
-			await this.#step(weights, batch, () => {
-				const { losses, predicted } = this.#predict(batch);
-				for (let i = 0; i < counted; i++) {
-					lossSum += losses[i]!;
-					if (predicted[i] === batch.labels[i]) hits++;
-				}
-			});
-			rows += counted;
-			if (rows === numExamples) return { loss: lossSum / rows, accuracy: hits / rows };
+			const taken = Math.min(batch.size, numExamples - rows);
+			const totals = await this.#step(weights, batch, () => this.#objective.totals(this.#outputs(batch), batch.labels, taken));
+			count += totals.count;
+			lossSum += totals.loss;
+			hits = totals.hits === undefined ? undefined : (hits ?? 0) + totals.hits;
+			rows += taken;
+			if (rows < numExamples) continue;
+			if (count === 0) throw new RondoError("INVALID_ARGUMENT", `none of the labels of data's ${rows} examples counts`);
+			return hits === undefined ? { loss: lossSum / count } : { loss: lossSum / count, accuracy: hits / count };
 		}
 		throw new RondoError("TRAINER_FAILED", `data.batches ended after ${rows} of data.numExamples = ${numExamples} examples`);
+	}
+
+	async begin(weights: Float32Array, optimizer: Optimizer): Promise<LocalTraining> {
+		this.#checkLength("weights", weights);
+		const model = {
+			variables: this.#variables,
+			check: (batch: Batch) => this.#checkBatch(batch),
+			meanLoss: (batch: Batch) => this.#meanLoss(batch),
+			run: <T>(work: () => T) => this.#scoped(work),
+		};
+		return ResidentTraining.begin(this.#runtime.tf, model, this.#layout, weights, optimizer);
 	}
 
 	async dispose(): Promise<void> {
@@ -103,20 +121,27 @@ export class LayersTrainer implements Trainer {
 		});
 	}
 
-	/** Sets the weights, then runs `work`; all tensors made on the way are freed. */
+	/** Sets the weights, then runs `work`. */
 	#step<T>(weights: Float32Array, batch: Batch, work: () => T): Promise<T> {
-		return this.#runtime.exclusive(() => {
-			if (this.#disposed) throw new RondoError("TRAINER_FAILED", "the trainer was disposed");
+		return this.#scoped(() => {
 			this.#checkLength("weights", weights);
 			this.#checkBatch(batch);
+			for (const [i, { from, to }] of this.#layout.tensors.entries()) {
+				const variable = this.#variables[i]!;
+				variable.assign(this.#runtime.tf.tensor(weights.subarray(from, to), variable.shape));
+			}
+			return work();
+		});
+	}
+
+	/** Runs `work` in its turn; all tensors made on the way are freed. */
+	#scoped<T>(work: () => T): Promise<T> {
+		return this.#runtime.exclusive(() => {
+			if (this.#disposed) throw new RondoError("TRAINER_FAILED", "the trainer was disposed");
 			const { tf } = this.#runtime;
 			// Not tf.tidy: it searches its result for tensors, element by element in a typed array.
 			tf.engine().startScope();
 			try {
-				for (const [i, { from, to }] of this.#layout.tensors.entries()) {
-					const variable = this.#variables[i]!;
-					variable.assign(tf.tensor(weights.subarray(from, to), variable.shape));
-				}
 				return work();
 			} finally {
 				tf.engine().endScope();
@@ -124,28 +149,13 @@ export class LayersTrainer implements Trainer {
 		});
 	}
 
-	#logits(batch: Batch): Tensor2D {
-		const inputs = this.#runtime.tf.tensor(batch.inputs, [batch.size, ...this.#inputShape]);
-		return this.#model.apply(inputs, { training: false }) as Tensor2D;
-	}
-
-	#losses(logits: Tensor2D, batch: Batch, reduction: "mean" | "none"): Tensor {
-		const { tf } = this.#runtime;
-		const wanted = tf.oneHot(tf.tensor1d(batch.labels, "int32"), this.#classes);
-		const how = reduction === "mean" ? tf.Reduction.MEAN : tf.Reduction.NONE;
-		return tf.losses.softmaxCrossEntropy(wanted, logits, undefined, undefined, how);
+	#outputs(batch: Batch): Tensor {
+		const inputs = this.#runtime.tf.tensor(batch.inputs, [batch.size, ...this.#input.shape]);
+		return this.#model.apply(inputs, { training: false }) as Tensor;
 	}
 
 	#meanLoss(batch: Batch): Scalar {
-		return this.#losses(this.#logits(batch), batch, "mean") as Scalar;
-	}
-
-	#predict(batch: Batch): { losses: Float32Array; predicted: Int32Array } {
-		const logits = this.#logits(batch);
-		return {
-			losses: this.#losses(logits, batch, "none").dataSync() as Float32Array,
-			predicted: logits.argMax(-1).dataSync() as Int32Array,
-		};
+		return this.#objective.mean(this.#outputs(batch), batch.labels);
 	}
 
 	#checkLength(field: string, vector: Float32Array): void {
@@ -154,73 +164,40 @@ export class LayersTrainer implements Trainer {
 		}
 	}
 
-	#checkBatch({ size, inputs, labels }: Batch): void {
+	#checkBatch({ size, inputs, labels, more = {} }: Batch): void {
 		if (!Number.isSafeInteger(size) || size < 1)
 			throw new RondoError("INVALID_ARGUMENT", `batch.size must be a positive integer, got ${size}`);
-		if (inputs.length !== size * this.#width) {
-			const shape = `[${[size, ...this.#inputShape].join(", ")}]`;
-			throw new RondoError(
-				"SHAPE_MISMATCH",
-				`batch.inputs has ${inputs.length} elements, the model wants ${shape} = ${size * this.#width}`,
-			);
-		}
-		if (labels.length !== size) throw new RondoError("SHAPE_MISMATCH", `batch.labels has ${labels.length} elements, batch.size is ${size}`);
-		const outside = labels.findIndex((label) => label < 0 || label >= this.#classes);
-		if (outside >= 0) {
-			throw new RondoError("INVALID_ARGUMENT", `batch.labels[${outside}] is ${labels[outside]}, the model has ${this.#classes} classes`);
-		}
+		checkCount("inputs", inputs, size, this.#input.shape);
+		checkInputs(inputs, this.#input.tokens);
+		const { labelsPerRow } = this.#objective;
+		checkCount("labels", labels, size, labelsPerRow === 1 ? [] : [labelsPerRow]);
+		this.#objective.check(labels);
+		const [further] = Object.keys(more);
+		if (further !== undefined)
+			throw new RondoError("INVALID_ARGUMENT", `batch.more.${further} is no input: the model has one, batch.inputs`);
 	}
 }
 
 const scalarOf = (value: Scalar): number => value.dataSync()[0]!;
 
-/** @throws INVALID_ARGUMENT when TensorFlow.js cannot make a model of it */
-export async function buildModel(runtime: Runtime, architecture: LayersArchitecture): Promise<LayersModel> {
-	const { tf } = runtime;
-	const topology = logitsArchitecture(architecture) as Parameters<typeof tf.models.modelFromJSON>[0];
-	return runtime.exclusive(async () => {
-		try {
-			return await tf.models.modelFromJSON(topology);
-		} catch (cause) {
-			const message = cause instanceof Error ? cause.message : String(cause);
-			throw new RondoError("INVALID_ARGUMENT", `architecture is not a layers model: ${message}`, { cause });
-		}
-	});
+function checkCount(field: string, values: Batch["inputs"], size: number, rowShape: readonly number[]): void {
+	const shape = [size, ...rowShape];
+	const wanted = shape.reduce((product, dimension) => product * dimension, 1);
+	if (values.length !== wanted) {
+		throw new RondoError(
+			"SHAPE_MISMATCH",
+			`batch.${field} has ${values.length} elements, the model wants [${shape.join(", ")}] = ${wanted}`,
+		);
+	}
 }
 
-function classifierShapes(model: LayersModel): { inputShape: number[]; classes: number } {
-	const refuse = (problem: string): RondoError => new RondoError("INVALID_ARGUMENT", `architecture ${problem}`);
-	if (model.inputs.length !== 1 || model.outputs.length !== 1) {
-		throw refuse(`must have one input and one output, got ${model.inputs.length} and ${model.outputs.length}`);
+function checkInputs(inputs: Batch["inputs"], tokens: number | undefined): void {
+	if (tokens === undefined) {
+		if (!(inputs instanceof Float32Array)) throw new RondoError("INVALID_ARGUMENT", "batch.inputs must be features (Float32Array)");
+		return;
 	}
-	const inputShape = model.inputs[0]!.shape.slice(1);
-	if (inputShape.some((size) => size === null)) throw refuse(`must have a fixed input shape, got [${inputShape.map(String).join(", ")}]`);
-	const [, classes, ...more] = model.outputs[0]!.shape;
-	if (classes === undefined || classes === null || classes < 2 || more.length > 0) {
-		throw refuse(`must end in [batch, classes] with 2 classes or more, got [${model.outputs[0]!.shape.map(String).join(", ")}]`);
-	}
-	// Neither would travel or be trained: the run would silently be of another model.
-	const [fixed] = model.nonTrainableWeights;
-	if (fixed !== undefined) throw refuse(`has the non-trainable weight ${fixed.originalName}; all weights must be trainable`);
-	if (hasRegularizer(model)) throw refuse("has a weight regularizer; regularise in the strategy instead");
-	return { inputShape: inputShape as number[], classes };
-}
-
-function hasRegularizer(layer: Layer): boolean {
-	const inner: unknown = "layers" in layer ? layer.layers : undefined;
-	return layer.losses.length > 0 || (Array.isArray(inner) && inner.some(hasRegularizer));
-}
-
-function checkWeights(model: LayersModel, layout: Layout): void {
-	const show = (name: string | undefined, shape: readonly (number | null)[] | undefined): string =>
-		name === undefined ? "nothing" : `${name} [${(shape ?? []).join(", ")}]`;
-	const wanted = model.trainableWeights;
-	for (let i = 0; i < Math.max(wanted.length, layout.tensors.length); i++) {
-		const weight = wanted[i];
-		const tensor = layout.tensors[i];
-		if (weight === undefined || tensor === undefined || String(weight.shape) !== String(tensor.shape)) {
-			const model = show(weight?.originalName, weight?.shape);
-			throw new RondoError("SHAPE_MISMATCH", `weight ${i}: the model has ${model}, the layout ${show(tensor?.name, tensor?.shape)}`);
-		}
-	}
+	if (!(inputs instanceof Int32Array)) throw new RondoError("INVALID_ARGUMENT", "batch.inputs must be token ids (Int32Array)");
+	const outside = inputs.findIndex((token) => token < 0 || token >= tokens);
+	if (outside >= 0)
+		throw new RondoError("INVALID_ARGUMENT", `batch.inputs[${outside}] is ${inputs[outside]}, the model has ${tokens} tokens`);
 }

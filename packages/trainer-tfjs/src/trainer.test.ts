@@ -3,9 +3,11 @@ import { randomFromSeed } from "@rondo/kernels";
 import { layoutOf } from "@rondo/tensors";
 import * as tf from "@tensorflow/tfjs";
 import { describe, expect, test } from "vitest";
-import { type DenseSpec, trainerConformance } from "../../testkit/src/trainer-conformance.js";
+import { trainerConformance } from "../../testkit/src/trainer-conformance.js";
+import { modelOfSpec } from "../test/model-of-spec.js";
 import type { LayersArchitecture } from "./architecture.js";
 import { denseClassifier } from "./dense-classifier.js";
+import type { TfjsLoss } from "./objective.js";
 import { createTfjsTrainer, type TfjsTrainerOptions } from "./trainer.js";
 
 const random = randomFromSeed("trainer test");
@@ -36,11 +38,12 @@ async function using<T>(options: TfjsTrainerOptions, body: (trainer: Trainer) =>
 	}
 }
 
-describe.each(["wasm", "cpu"] as const)("conformance on %s", (backend) => {
-	trainerConformance(test, (spec: DenseSpec) => {
-		const { architecture, layout } = denseClassifier({ ...spec, random });
-		return createTfjsTrainer({ architecture, layout, backend });
-	});
+// wasm has no gradients of convolutions and embeddings.
+describe.each([
+	["wasm", ["dense"]],
+	["cpu", ["dense", "convolutional", "transformer"]],
+] as const)("conformance on %s", (backend, kinds) => {
+	trainerConformance(test, (spec) => createTfjsTrainer({ ...modelOfSpec(spec), backend }), { kinds, localTraining: true });
 });
 
 describe("softmax at the end is taken out, softmax elsewhere stays", () => {
@@ -188,7 +191,10 @@ test.each(["wasm", "cpu"] as const)("%s keeps no tensor: constant over 50 steps,
 	const before = tf.memory().numTensors;
 	await using({ architecture, layout, backend }, async (trainer) => {
 		const out = new Float32Array(layout.length);
+		const training = await trainer.begin!(weights, { kind: "adam", clipNorm: 1 });
 		const step = async (): Promise<number> => {
+			await training.step([batchOf(8), batchOf(2)], 0.1);
+			await expect(training.step([batchOf(2), { ...batchOf(3), size: 2 }], 0.1)).rejects.toThrow("the model wants [2, 6]");
 			await trainer.gradient(weights, batchOf(8), out);
 			await trainer.loss(weights, batchOf(3));
 			await expect(trainer.loss(weights, { ...batchOf(3), size: 2 })).rejects.toThrow();
@@ -196,6 +202,8 @@ test.each(["wasm", "cpu"] as const)("%s keeps no tensor: constant over 50 steps,
 		};
 		const first = await step();
 		for (let i = 0; i < 50; i++) expect(await step()).toBe(first);
+		await training.dispose();
+		await expect(training.step(batchOf(2), 0.1)).rejects.toThrow("the local training was disposed");
 	});
 	expect(tf.memory().numTensors).toBe(before);
 });
@@ -232,12 +240,17 @@ describe("refuses what does not fit", () => {
 		);
 	});
 
-	test("models that are not such classifiers", async () => {
+	test("models that are not what the loss is of", async () => {
 		const inputShape = [6];
-		await refused(tf.sequential({ layers: [dense(1, { inputShape })] })).toThrow(
-			"must end in [batch, classes] with 2 classes or more, got [null, 1]",
+		const ends = (units: number, loss: TfjsLoss, shape = inputShape) =>
+			refused(tf.sequential({ layers: [dense(units, { inputShape: shape })] }), { loss });
+		await ends(1, "softmax-cross-entropy").toThrow(
+			'must end in [batch, classes] or [batch, positions, classes] with 2 classes or more for loss "softmax-cross-entropy", got [null, 1]',
 		);
-		await refused(tf.sequential({ layers: [dense(4, { inputShape: [3, 6] })] })).toThrow("must end in [batch, classes]");
+		await ends(4, "softmax-cross-entropy", [2, 3, 6]).toThrow("got [null, 2, 3, 4]");
+		await ends(4, "causal-lm").toThrow('must end in [batch, positions, tokens] with 2 tokens or more for loss "causal-lm", got [null, 4]');
+		await ends(4, "mse", [3, 6]).toThrow('must end in [batch, outputs] for loss "mse", got [null, 3, 4]');
+		await ends(4, "binary-cross-entropy", [3, 6]).toThrow('must end in [batch, outputs] for loss "binary-cross-entropy"');
 		await refused(tf.sequential({ layers: [dense(4, { inputShape: [null, 6] })] })).toThrow("must have a fixed input shape");
 		await refused(tf.sequential({ layers: [dense(4, { inputShape }), tf.layers.batchNormalization()] })).toThrow("non-trainable weight");
 		await refused(tf.sequential({ layers: [dense(4, { inputShape, kernelRegularizer: "l1l2" })] })).toThrow("weight regularizer");
@@ -258,7 +271,9 @@ describe("refuses what does not fit", () => {
 	});
 
 	test("unknown losses and backends", async () => {
-		await expect(createTfjsTrainer({ ...classifier(), loss: "hinge" as "softmax-cross-entropy" })).rejects.toThrow('got "hinge"');
+		await expect(createTfjsTrainer({ ...classifier(), loss: "hinge" as TfjsLoss })).rejects.toThrow(
+			'loss must be one of softmax-cross-entropy, causal-lm, mse, binary-cross-entropy, got "hinge"',
+		);
 		await expect(createTfjsTrainer({ ...classifier(), backend: "tpu" as "cpu" })).rejects.toThrow('got "tpu"');
 	});
 
@@ -277,6 +292,16 @@ describe("refuses what does not fit", () => {
 				"batch.labels[1] is 4, the model has 4 classes",
 			);
 			await expect(trainer.loss(weights, { ...good, labels: Int32Array.of(-1, 0) })).rejects.toThrow("batch.labels[0] is -1");
+			await expect(trainer.loss(weights, { ...good, inputs: new Int32Array(12) })).rejects.toThrow("must be features (Float32Array)");
+			await expect(trainer.loss(weights, { ...good, labels: new Float32Array(2) })).rejects.toThrow("must be class indices (Int32Array)");
+			const more = { mask: new Float32Array(2) };
+			await expect(trainer.loss(weights, { ...good, more })).rejects.toThrow("batch.more.mask is no input");
+			await expect(trainer.begin!(weights.subarray(1), { kind: "sgd" })).rejects.toThrow("weights has 58 elements, the layout 59");
+			await expect(trainer.begin!(weights, { kind: "sgd", momentum: 2 })).rejects.toThrow("optimizer.momentum must be");
+			const training = await trainer.begin!(weights, { kind: "sgd" });
+			await expect(training.step([], 0.1)).rejects.toThrow("a step needs at least one batch, got none");
+			await expect(training.read(new Float32Array(3))).rejects.toThrow("out has 3 elements, the layout 59");
+			await training.dispose();
 			const batches = () => [good];
 			await expect(trainer.evaluate(weights, { numExamples: 0, batches })).rejects.toThrow("data.numExamples must be positive, got 0");
 			await expect(trainer.evaluate(weights, { numExamples: 3, batches })).rejects.toThrow("ended after 2 of data.numExamples = 3");

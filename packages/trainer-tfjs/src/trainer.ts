@@ -3,18 +3,26 @@ import { isRondoError, RondoError } from "@rondo/errors";
 import type { Layout } from "@rondo/tensors";
 import { checkArchitecture, type LayersArchitecture } from "./architecture.js";
 import { LayersTrainer } from "./layers-trainer.js";
+import { LOSSES, type TfjsLoss } from "./objective.js";
 import { GPU_INSTALL, type ImportModule, openRuntime, type TfjsBackend } from "./runtime.js";
 
 export interface TfjsTrainerOptions {
 	/**
-	 * A Keras layers model with one input and one output of shape [batch, classes]: logits, or a softmax as its last
-	 * activation.
+	 * A Keras layers model with one input and one output. Its input are features, or token ids where an embedding reads
+	 * it; its output what `loss` is of.
 	 */
 	readonly architecture: LayersArchitecture;
 	/** How the model's trainable weights lie in the flat vector: the same shapes in the model's order. */
 	readonly layout: Layout;
-	/** The only loss so far: mean cross-entropy between label and softmax. */
-	readonly loss?: "softmax-cross-entropy";
+	/**
+	 * "softmax-cross-entropy" (default): of logits, or of a softmax as last activation, [batch, classes] or
+	 * [batch, positions, classes], with one class index for each row or position; −100 is left out of the mean.
+	 * "causal-lm": the same of [batch, positions, tokens]; the label of a position is the token that follows it.
+	 * "mse": mean over all of [batch, outputs] of (output − target)².
+	 * "binary-cross-entropy": mean over all of [batch, outputs], logits or a sigmoid as last activation, with targets from
+	 * 0 to 1.
+	 */
+	readonly loss?: TfjsLoss;
 	/** Default "auto": the first of gpu, node, wasm, cpu that is there and can differentiate this model. */
 	readonly backend?: "auto" | TfjsBackend;
 	/** Default `import()` from this package; give the application's own where only that one can resolve the native packages. */
@@ -28,13 +36,13 @@ const BACKENDS: readonly TfjsBackend[] = ["gpu", "node", "wasm", "cpu"];
  * installing `@tensorflow/tfjs-node-gpu`, without a change of code.
  * @throws TRAINER_FAILED when no wanted backend is there, with the command that installs it
  * @throws SHAPE_MISMATCH when layout and model differ
- * @throws INVALID_ARGUMENT for a model that is not a classifier over one flat vector of trainable weights
+ * @throws INVALID_ARGUMENT for a model that has not one output that `loss` is of, or weights that are not trainable
  */
 export async function createTfjsTrainer(options: TfjsTrainerOptions): Promise<Trainer> {
 	const { backend = "auto", loss = "softmax-cross-entropy", layout, importModule } = options;
 	const architecture = checkArchitecture(options.architecture);
-	if (loss !== "softmax-cross-entropy") {
-		throw new RondoError("INVALID_ARGUMENT", `loss must be "softmax-cross-entropy", got ${JSON.stringify(loss)}`);
+	if (!LOSSES.includes(loss)) {
+		throw new RondoError("INVALID_ARGUMENT", `loss must be one of ${LOSSES.join(", ")}, got ${JSON.stringify(loss)}`);
 	}
 	if (backend !== "auto" && !BACKENDS.includes(backend)) {
 		throw new RondoError("INVALID_ARGUMENT", `backend must be "auto" or one of ${BACKENDS.join(", ")}, got ${JSON.stringify(backend)}`);
@@ -42,7 +50,7 @@ export async function createTfjsTrainer(options: TfjsTrainerOptions): Promise<Tr
 	const open = async (candidate: TfjsBackend, passedOver: readonly string[]): Promise<Trainer> => {
 		const runtime = await openRuntime(candidate, importModule);
 		const hints = candidate === "gpu" ? passedOver : [...passedOver, `for GPU training: ${GPU_INSTALL}`];
-		return LayersTrainer.open(runtime, architecture, layout, [runtime.description, ...hints].join("; "));
+		return LayersTrainer.open(runtime, architecture, loss, layout, [runtime.description, ...hints].join("; "));
 	};
 	if (backend !== "auto") return open(backend, []);
 
