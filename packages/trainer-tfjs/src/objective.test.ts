@@ -5,6 +5,9 @@ import { describe, expect, test } from "vitest";
 import type { LayersArchitecture } from "./architecture.js";
 import { createTfjsTrainer, type TfjsTrainerOptions } from "./trainer.js";
 
+// Keeps TensorFlow.js from advertising its native package on the console.
+tf.enableProdMode();
+
 function optionsOf(model: tf.LayersModel, loss: NonNullable<TfjsTrainerOptions["loss"]>): TfjsTrainerOptions {
 	const layout = layoutOf(model.trainableWeights.map(({ name, shape }) => ({ name, shape: shape as number[] })));
 	return { architecture: model.toJSON(null, false) as unknown as LayersArchitecture, layout, loss, backend: "cpu" };

@@ -1,8 +1,11 @@
 import type { Layout } from "@rondo/tensors";
-import { input, type LayersModel, layers, model, type SymbolicTensor, sequential } from "@tensorflow/tfjs";
+import { enableProdMode, input, type LayersModel, layers, model, type SymbolicTensor, sequential } from "@tensorflow/tfjs";
 import { layoutOfSpec, type ModelSpec, NORM_EPSILON, type TransformerSpec } from "../../testkit/src/model-spec.js";
 import type { LayersArchitecture } from "../src/architecture.js";
 import type { TfjsLoss } from "../src/objective.js";
+
+// Keeps TensorFlow.js from advertising its native package on the console.
+enableProdMode();
 
 /** A model of the conformance suite as Keras layers. */
 export function modelOfSpec(spec: ModelSpec): { architecture: LayersArchitecture; layout: Layout; loss: TfjsLoss } {
