@@ -118,8 +118,8 @@ export const stateInput = (i: number, parameter: string): string => `${PREFIX}st
 export const nextWeight = (parameter: string): string => `${PREFIX}next/${parameter}`;
 export const nextState = (i: number, parameter: string): string => `${PREFIX}next-state${i}/${parameter}`;
 
-/** One whole step: loss, and the next weights and states. @throws NOT_DIFFERENTIABLE */
-export function stepGraph(model: OnnxModel, fixed: SpecializedModel, plan: OptimizerPlan, clipNorm: number | undefined): ReadyGraph {
+/** One whole step: loss, and the next weights and states. An infinite `clipNorm` clips nothing. @throws NOT_DIFFERENTIABLE */
+export function stepGraph(model: OnnxModel, fixed: SpecializedModel, plan: OptimizerPlan, clipNorm: number): ReadyGraph {
 	const built = new LossGraph(model, fixed);
 	const { nodes, gradients } = built.gradients();
 	const { inputs, outputs } = updates(built.g, model, (name) => fixed.refs.get(name)!, gradients, plan, clipNorm);
@@ -127,7 +127,7 @@ export function stepGraph(model: OnnxModel, fixed: SpecializedModel, plan: Optim
 }
 
 /** A step whose gradient comes from outside: what is left to do after micro-batches. Its inputs are weights, gradients, states and scalars. */
-export function updateGraph(model: OnnxModel, opset: number, plan: OptimizerPlan, clipNorm: number | undefined): Graph {
+export function updateGraph(model: OnnxModel, opset: number, plan: OptimizerPlan, clipNorm: number): Graph {
 	const g = new GraphBuilder(PREFIX);
 	const weights = new Map(
 		model.graph.inputs
@@ -146,10 +146,10 @@ function updates(
 	weightOf: (name: string) => Ref,
 	gradients: readonly Ref[],
 	plan: OptimizerPlan,
-	clipNorm: number | undefined,
+	clipNorm: number,
 ): { readonly inputs: readonly Value[]; readonly outputs: readonly (readonly [string, Ref])[] } {
 	const scalars = plan.names.map((name): Ref => ({ name: scalarInput(name), type: "float32", dims: [] }));
-	const clipped = clipNorm === undefined ? gradients : clipGradients(g, gradients, clipNorm);
+	const clipped = clipNorm === Number.POSITIVE_INFINITY ? gradients : clipGradients(g, gradients, clipNorm);
 	const inputs: Value[] = [...scalars];
 	const outputs: (readonly [string, Ref])[] = [];
 	for (const [j, name] of parameters.entries()) {

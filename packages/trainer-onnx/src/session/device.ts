@@ -8,7 +8,7 @@ export type Device = "cuda" | "directml" | "coreml" | "webgpu" | "cpu";
 export const DEVICES: readonly Device[] = ["cuda", "directml", "coreml", "webgpu", "cpu"];
 
 /** Names of the execution providers of ONNX Runtime. */
-const PROVIDERS: Record<Device, string> = { cuda: "cuda", directml: "dml", coreml: "coreml", webgpu: "webgpu", cpu: "cpu" };
+export const PROVIDERS: Record<Device, string> = { cuda: "cuda", directml: "dml", coreml: "coreml", webgpu: "webgpu", cpu: "cpu" };
 
 /** Devices that keep results of one run as inputs of the next; elsewhere results come back to the host. */
 export const keepsResults = (device: Device): boolean => device === "webgpu";

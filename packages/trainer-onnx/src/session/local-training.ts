@@ -1,9 +1,9 @@
-import type { Batch, LocalTraining, Optimizer } from "@rondo/algorithms";
+import type { Batch, LocalTraining, ResolvedOptimizer } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
 import type { Layout } from "@rondo/tensors";
 import type { Graph } from "../graph/ir.js";
 import type { OnnxModel } from "../model.js";
-import type { OptimizerPlan } from "../optimizer.js";
+import { type OptimizerPlan, planOptimizer } from "../optimizer.js";
 import {
 	gradientGraph,
 	gradientOf,
@@ -40,7 +40,7 @@ type Tensors = Record<string, OrtTensor>;
 export class ResidentTraining implements LocalTraining {
 	readonly #ports: TrainingPorts;
 	readonly #plan: OptimizerPlan;
-	readonly #optimizer: Optimizer;
+	readonly #optimizer: ResolvedOptimizer;
 	readonly #kind: string;
 	/** Inputs that a step replaces by its results: weights and states. */
 	#current: Tensors;
@@ -50,9 +50,9 @@ export class ResidentTraining implements LocalTraining {
 	#steps = 0;
 	#disposed = false;
 
-	constructor(ports: TrainingPorts, plan: OptimizerPlan, optimizer: Optimizer, weights: Float32Array) {
+	constructor(ports: TrainingPorts, optimizer: ResolvedOptimizer, weights: Float32Array) {
 		this.#ports = ports;
-		this.#plan = plan;
+		this.#plan = planOptimizer(optimizer);
 		this.#optimizer = optimizer;
 		this.#kind = JSON.stringify(optimizer);
 		this.#stays = keepsResults(ports.device);

@@ -1,11 +1,10 @@
-import type { Batch, Data, LocalTraining, Metrics, Optimizer, Trainer } from "@rondo/algorithms";
+import { type Batch, type Data, type LocalTraining, type Metrics, type Optimizer, resolveOptimizer, type Trainer } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
 import { randomFromSeed } from "@rondo/kernels";
 import type { Layout } from "@rondo/tensors";
 import type { Value } from "../graph/ir.js";
 import type { LabelSpec } from "../losses.js";
 import { type OnnxModel, readManifest } from "../model.js";
-import { planOptimizer } from "../optimizer.js";
 import {
 	COUNT,
 	evaluationGraph,
@@ -18,7 +17,7 @@ import {
 	lossGraph,
 	outputGraph,
 } from "../training-graph.js";
-import { slowerThanCpu } from "./calibrate.js";
+import { whyPassOver } from "./availability.js";
 import { type Device, type DeviceOptions, wantedDevices } from "./device.js";
 import { DataFeeder, type DataFeeds, unshared } from "./feeds.js";
 import { ResidentTraining } from "./local-training.js";
@@ -68,9 +67,9 @@ export async function createOnnxTrainer(options: OnnxTrainerOptions): Promise<On
 	const reasons: string[] = [];
 	for (const device of devices) {
 		try {
-			const slower = options.device === undefined || options.device === "auto" ? await slowerThanCpu(ort, device) : undefined;
-			if (slower !== undefined) {
-				reasons.push(`${device}: ${slower}`);
+			const reason = (options.device ?? "auto") === "auto" ? await whyPassOver(ort, device) : undefined;
+			if (reason !== undefined) {
+				reasons.push(`${device}: ${reason}`);
 				continue;
 			}
 			const trainer = new OnnxTrainer(ort, model, options.layout, device, deviceOptions, reasons);
@@ -108,7 +107,7 @@ export class OnnxTrainer implements Trainer {
 		this.#graphs = new PreparedGraphs(ort, model, device, options, device === "cpu" ? (graph) => graph : rewriteForGpu);
 		const threads =
 			device === "cpu" && options.threads !== undefined ? ` (${options.threads} ${options.threads === 1 ? "thread" : "threads"})` : "";
-		const hints = passedOver.length === 0 ? "" : `; not on ${passedOver.join("; ")}`;
+		const hints = passedOver.map((reason) => `; not on ${reason}`).join("");
 		this.description = `onnxruntime ${ort.env.versions.node ?? ort.env.versions.common} on ${device}${threads}${hints}`;
 	}
 
@@ -166,8 +165,9 @@ export class OnnxTrainer implements Trainer {
 			});
 			rows += part.size;
 			if (rows < numExamples) continue;
-			const over = Math.max(1, counted);
-			return { loss: lossSum / over, ...(hits === undefined ? {} : { accuracy: hits / over }) };
+			if (counted === 0)
+				throw new RondoError("INVALID_ARGUMENT", "data has no label that counts: all are ignored", { details: { field: "labels" } });
+			return { loss: lossSum / counted, ...(hits === undefined ? {} : { accuracy: hits / counted }) };
 		}
 		throw new RondoError("TRAINER_FAILED", `data.batches ended after ${rows} of data.numExamples = ${numExamples} examples`);
 	}
@@ -186,7 +186,6 @@ export class OnnxTrainer implements Trainer {
 	/** Several parts of a batch count as one: see `LocalTraining`. */
 	async begin(weights: Float32Array, optimizer: Optimizer): Promise<LocalTraining> {
 		this.#checkLength("weights", weights);
-		const plan = planOptimizer(optimizer);
 		return new ResidentTraining(
 			{
 				ort: this.#ort,
@@ -197,8 +196,7 @@ export class OnnxTrainer implements Trainer {
 				feeds: (batch) => this.#feeds(batch),
 				exclusive: (work) => this.#exclusive(work),
 			},
-			plan,
-			optimizer,
+			resolveOptimizer(optimizer),
 			weights,
 		);
 	}
