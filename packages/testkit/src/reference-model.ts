@@ -21,9 +21,14 @@ export function referenceLoss(spec: ModelSpec, weights: Numbers, batch: Batch): 
 	return mean(losses);
 }
 
-/** @returns the share of counted places where the label has the largest logit */
+/** @returns the share of counted places where the label has the largest logit; of binary outputs that are on the side of their target */
 export function referenceAccuracy(spec: ModelSpec, weights: Numbers, batch: Batch): number {
-	return mean(perPlace(spec, weights, batch, (logits, [label]) => (logits.indexOf(Math.max(...logits)) === label ? 1 : 0)));
+	return mean(
+		perPlace(spec, weights, batch, (logits, labels) => {
+			if (spec.loss === "binary-cross-entropy") return mean(logits.map((logit, k) => (logit > 0 === labels[k]! > 0.5 ? 1 : 0)));
+			return logits.indexOf(Math.max(...logits)) === labels[0] ? 1 : 0;
+		}),
+	);
 }
 
 /** Central differences of `referenceLoss`; their error is some 1e-10 where the loss is smooth. */
