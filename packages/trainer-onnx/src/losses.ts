@@ -28,6 +28,8 @@ export interface Loss {
 export interface LabelSpec {
 	readonly type: "int32" | "float32";
 	readonly dims: readonly number[];
+	/** For class indices: how many classes there are. */
+	readonly classes?: number;
 }
 
 /** The labels that go with an output: one class per row, or a target per element. @throws INVALID_ARGUMENT */
@@ -41,11 +43,11 @@ export function labelsFor(loss: LossName, { dims, name }: Ref): LabelSpec {
 				details: { field: "loss", value: loss },
 			},
 		);
-	return { type: "int32", dims: dims.slice(0, -1) };
+	return { type: "int32", dims: dims.slice(0, -1), classes: dims.at(-1)! };
 }
 
 /**
- * Builds a loss. Class labels below 0 are ignored.
+ * Builds a loss. Class labels of −100 are ignored.
  * - softmax-cross-entropy, causal-lm: −log softmax(z)[label], classes on the last axis; for causal-lm the label of a position is
  *   the token that follows it.
  * - mse: (z − t)², mean over all elements.

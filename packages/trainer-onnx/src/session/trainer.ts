@@ -3,7 +3,7 @@ import { RondoError } from "@rondo/errors";
 import { randomFromSeed } from "@rondo/kernels";
 import type { Layout } from "@rondo/tensors";
 import type { Value } from "../graph/ir.js";
-import type { LabelSpec } from "../losses.js";
+import { IGNORED_LABEL, type LabelSpec } from "../losses.js";
 import { type OnnxModel, readManifest } from "../model.js";
 import {
 	COUNT,
@@ -244,7 +244,7 @@ export class OnnxTrainer implements Trainer {
 		};
 	}
 
-	#labels({ labels, size }: Batch, { type, dims }: LabelSpec): OrtTensor {
+	#labels({ labels, size }: Batch, { type, dims, classes = 0 }: LabelSpec): OrtTensor {
 		const elements = dims.reduce((product, dim) => product * dim, 1);
 		if (labels.length !== elements)
 			throw new RondoError(
@@ -259,6 +259,11 @@ export class OnnxTrainer implements Trainer {
 		if (!(labels instanceof Int32Array))
 			throw new RondoError("INVALID_ARGUMENT", `batch.labels must be class indices (Int32Array) for loss ${this.#model.loss}`, {
 				details: { field: "batch.labels" },
+			});
+		const outside = labels.findIndex((label) => (label < 0 || label >= classes) && label !== IGNORED_LABEL);
+		if (outside >= 0)
+			throw new RondoError("INVALID_ARGUMENT", `batch.labels[${outside}] is ${labels[outside]}, the model has ${classes} classes`, {
+				details: { field: "batch.labels", value: labels[outside] },
 			});
 		return new this.#ort.Tensor("int32", unshared(labels), dims);
 	}
