@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { norm, relativeError } from "./compare.js";
 import { opCases } from "./op-cases.js";
-import { gradientCase, type Precision, run } from "./run-case.js";
+import { gradientCase, type Precision, run, sessionOptions } from "./run-case.js";
 
 // Values and gradients of single operators against PyTorch in float64.
 
@@ -11,7 +11,7 @@ for (const precision of PRECISIONS) {
 	const cases = opCases.filter(({ checkedWith }) => checkedWith.includes(`onnxruntime ${precision}`));
 	test.each(cases.map((c) => [c.name, c] as const))(`${precision} %s`, async (_name, c) => {
 		const { graph, feeds } = await gradientCase(c, precision);
-		const results = await run(graph, feeds);
+		const results = await run(graph, feeds, sessionOptions(precision));
 		const limit = precision === "float32" ? 1e-4 : 1e-6;
 		for (const { name, data, upstream } of c.outputs)
 			if (upstream !== undefined) expect(relativeError(results[name]!, data), `value ${name}`).toBeLessThan(limit);

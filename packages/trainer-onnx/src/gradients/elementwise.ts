@@ -1,6 +1,7 @@
 import type { Ref } from "../graph/graph-builder.js";
 import { numbersOf } from "../graph/ir.js";
-import type { Backward, GradientRule } from "./rule.js";
+import { notDifferentiable } from "./refuse.js";
+import { type Backward, constantNumbers, type GradientRule } from "./rule.js";
 
 /** A rule for y = f(x), element by element: dx = dy · f'(x), which may be written with y. */
 const unary =
@@ -76,6 +77,13 @@ const where: GradientRule = (b) => {
 	];
 };
 
+/** Outside of training all elements pass. */
+const dropout: GradientRule = (b) => {
+	if (b.optional(2) !== undefined && constantNumbers(b, 2, "training mode")[0] !== 0)
+		throw notDifferentiable(b, "it drops elements at random, and which ones is not known; export the model in inference mode");
+	return [b.dy()];
+};
+
 const flat: GradientRule = () => [undefined];
 
 export const elementwiseRules: { readonly [op: string]: GradientRule } = {
@@ -113,6 +121,8 @@ export const elementwiseRules: { readonly [op: string]: GradientRule } = {
 	Where: where,
 	Identity: (b) => [b.dy()!],
 	Cast: (b) => [b.g.cast(b.dy()!, b.input(0).type)],
+	CastLike: (b) => [b.g.cast(b.dy()!, b.input(0).type)],
+	Dropout: dropout,
 	Sign: flat,
 	Floor: flat,
 	Ceil: flat,

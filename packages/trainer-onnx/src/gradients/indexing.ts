@@ -57,6 +57,38 @@ const gather: GradientRule = (b) => {
 	return [g.reshape(g.transpose(g.reshape(sums, [count, outer, inner]), [1, 0, 2]), x.dims)];
 };
 
+/** Tuples of indices, each naming a row: what GatherND reads and its gradient adds to. */
+const gatherND: GradientRule = (b) => {
+	const { g } = b;
+	const [x, indices] = [b.input(0), b.input(1)];
+	const batchAxes = intOf(b.node, "batch_dims", 0);
+	const width = indices.dims.at(-1)!;
+	const tuples = sizeOf(indices.dims.slice(0, -1));
+	const batches = sizeOf(x.dims.slice(0, batchAxes));
+	const sizes = x.dims.slice(batchAxes, batchAxes + width);
+	const rows = sizeOf(sizes);
+	const inner = sizeOf(x.dims.slice(batchAxes + width));
+	const strides = sizes.map((_, i) => sizeOf(sizes.slice(i + 1)));
+	const offsets = range(tuples).map((tuple) => Math.floor(tuple / (tuples / batches)) * rows);
+	const constant = b.constant(1);
+	const numbers = constant === undefined ? undefined : numbersOf(constant);
+	const known =
+		numbers === undefined
+			? undefined
+			: offsets.map((offset, tuple) =>
+					sizes.reduce((sum, size, i) => sum + axisOf(numbers[tuple * width + i]!, size) * strides[i]!, offset),
+				);
+	const rowOf = (): Ref => {
+		const narrow = g.reshape(g.cast(indices, "int32"), [tuples, width]);
+		const fromEnd = g.add(narrow, g.values("int32", [width], sizes));
+		const index = g.where(g.binary("Less", narrow, 0, "bool"), fromEnd, narrow);
+		const row = g.reduce("ReduceSum", g.mul(index, g.values("int32", [width], strides)), [1], false);
+		return batches === 1 ? row : g.add(row, g.values("int32", [tuples], offsets));
+	};
+	const where = known === undefined ? rowOf() : g.values("int64", [tuples], known);
+	return [g.reshape(addRows(g, g.reshape(b.dy()!, [tuples, inner]), where, known, batches * rows), x.dims)];
+};
+
 const gatherElements: GradientRule = (b) => {
 	const { g } = b;
 	const x = b.input(0);
@@ -70,4 +102,9 @@ const trilu: GradientRule = (b: Backward) => {
 	return [b.g.node("Trilu", inputs, b.dy()!.type, b.dy()!.dims, { upper: { int: intOf(b.node, "upper", 1) } })];
 };
 
-export const indexingRules: { readonly [op: string]: GradientRule } = { Gather: gather, GatherElements: gatherElements, Trilu: trilu };
+export const indexingRules: { readonly [op: string]: GradientRule } = {
+	Gather: gather,
+	GatherElements: gatherElements,
+	GatherND: gatherND,
+	Trilu: trilu,
+};

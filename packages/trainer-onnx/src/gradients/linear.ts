@@ -52,9 +52,12 @@ const einsum: GradientRule = (b: Backward) => {
 	return terms.map((term, i) => {
 		if (!b.needs(i)) return undefined;
 		const others = terms.filter((_, j) => j !== i);
-		const known = new Set([...others.join(""), ...result]);
-		const kept = [...term].filter((letter) => known.has(letter)).join("");
+		const elsewhere = new Set([...others.join(""), ...result]);
 		const size = (letter: string): number => b.input(i).dims[term.indexOf(letter)]!;
+		// An operand of size 1 along an axis of more was repeated along it.
+		const repeated = (letter: string): boolean => terms.some((other, j) => b.input(j).dims[other.indexOf(letter)]! > size(letter));
+		const known = new Set([...elsewhere].filter((letter) => term.includes(letter) && !repeated(letter)));
+		const kept = [...term].filter((letter) => known.has(letter)).join("");
 		const inputs = [b.dy()!, ...others.map((_, j) => b.input(j < i ? j : j + 1))];
 		const equation = `${[result, ...others].join(",")}->${kept}`;
 		const d = g.node("Einsum", inputs, b.dy()!.type, [...kept].map(size), { equation: { string: equation } });
@@ -68,22 +71,22 @@ const einsum: GradientRule = (b: Backward) => {
 	});
 };
 
+const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 function parseEquation(b: Backward): { readonly terms: readonly string[]; readonly result: string } {
 	const value = b.node.attributes.equation;
 	const equation = (value !== undefined && "string" in value ? value.string : "").replaceAll(" ", "");
 	const [left = "", right] = equation.split("->");
-	const terms = left.split(",");
-	// Without an arrow the result has the letters that occur once, in alphabetical order.
-	const result =
-		right ??
-		[...new Set(left.replaceAll(",", ""))]
-			.filter((letter) => left.split(letter).length === 2)
-			.sort()
-			.join("");
-	for (const term of terms) {
-		if (term.includes(".") || new Set(term).size !== term.length)
-			throw notDifferentiable(b, `its equation ${JSON.stringify(equation)} has an ellipsis or a diagonal`);
-	}
+	// Without an arrow the result has the axes of the ellipsis and the letters that occur once, in alphabetical order.
+	const once = [...new Set(left.replaceAll(/[,.]/g, ""))].filter((letter) => left.split(letter).length === 2).sort();
+	// Letters that the equation does not use stand for the axes of an ellipsis, the last one first.
+	const free = [...LETTERS].filter((letter) => !equation.includes(letter));
+	const ellipsis = (rank: number): string => free.slice(0, rank).reverse().join("");
+	const ranks = left.split(",").map((term, i) => b.input(i).dims.length - term.replace("...", "").length);
+	const terms = left.split(",").map((term, i) => term.replace("...", ellipsis(ranks[i]!)));
+	const result = (right ?? `...${once.join("")}`).replace("...", ellipsis(Math.max(...ranks)));
+	if (terms.some((term) => new Set(term).size !== term.length))
+		throw notDifferentiable(b, `its equation ${JSON.stringify(equation)} takes a diagonal`);
 	return { terms, result };
 }
 

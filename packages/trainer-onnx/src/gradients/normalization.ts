@@ -46,17 +46,34 @@ function affineGradients(b: Backward, hat: () => Ref): readonly [Ref | undefined
 	];
 }
 
+/**
+ * Mean and variance are those of the batch. Results 1 and 2 are running statistics: momentum times the given ones, and
+ * 1 − momentum times those of the batch.
+ */
+const batchNormalizationInTraining: GradientRule = (b) => {
+	const { g, node } = b;
+	const [x, scale, dy, dMean, dVariance] = [b.input(0), b.input(1), b.dy(0), b.dy(1), b.dy(2)];
+	const rank = x.dims.length;
+	const axes = acrossChannels(rank);
+	const count = sizeOf(x.dims) / x.dims[1]!;
+	const momentum = floatOf(node, "momentum", 0.9);
+	const { hat, inverse } = standardized(g, x, axes, floatOf(node, "epsilon", 1e-5));
+	const parts: Ref[] = [];
+	if (dy !== undefined) parts.push(throughStandardized(g, g.mul(dy, perChannel(g, scale, rank)), hat, inverse, axes));
+	const share = (d: Ref, factor: number): Ref => perChannel(g, g.mul(d, (factor * (1 - momentum)) / count), rank);
+	if (dMean !== undefined) parts.push(g.expand(share(dMean, 1), x.dims));
+	if (dVariance !== undefined) parts.push(g.mul(share(dVariance, 2), g.div(hat, inverse)));
+	const affine = dy === undefined ? [undefined, undefined] : affineGradients(b, () => hat);
+	const kept = (d: Ref | undefined): Ref | undefined => (d === undefined ? undefined : g.mul(d, momentum));
+	return [b.needs(0) ? parts.reduce((sum, part) => g.add(sum, part)) : undefined, ...affine, kept(dMean), kept(dVariance)];
+};
+
 const batchNormalization: GradientRule = (b) => {
 	const { g, node } = b;
+	if (intOf(node, "training_mode", 0) === 1) return batchNormalizationInTraining(b);
 	const [x, scale, dy] = [b.input(0), b.input(1), b.dy()!];
 	const rank = x.dims.length;
 	const epsilon = floatOf(node, "epsilon", 1e-5);
-	if (intOf(node, "training_mode", 0) === 1) {
-		const axes = acrossChannels(rank);
-		const { hat, inverse } = standardized(g, x, axes, epsilon);
-		const dx = b.needs(0) ? throughStandardized(g, g.mul(dy, perChannel(g, scale, rank)), hat, inverse, axes) : undefined;
-		return [dx, ...affineGradients(b, () => hat)];
-	}
 	const inverse = g.div(1, g.unary("Sqrt", g.add(b.input(4), epsilon)));
 	const hat = (): Ref => g.mul(g.sub(x, perChannel(g, b.input(3), rank)), perChannel(g, inverse, rank));
 	return [b.needs(0) ? g.mul(dy, perChannel(g, g.mul(scale, inverse), rank)) : undefined, ...affineGradients(b, hat)];
@@ -72,8 +89,27 @@ const instanceNormalization: GradientRule = (b) => {
 	return [dx, ...affineGradients(b, () => hat)];
 };
 
+/** Each group of channels is standardised by itself; scale and bias are per channel, per group before opset 21. */
+const groupNormalization: GradientRule = (b) => {
+	const { g, node } = b;
+	const [x, scale, dy] = [b.input(0), b.input(1), b.dy()!];
+	const groups = intOf(node, "num_groups", 1);
+	const parts = scale.dims[0]!;
+	const [n, elements] = [x.dims[0]!, sizeOf(x.dims)];
+	/** [N, C, …] with the channels in `count` parts: [N, count, rest]. */
+	const inParts = (v: Ref, count: number): Ref => g.reshape(v, [n, count, elements / (n * count)]);
+	const { hat, inverse } = standardized(g, inParts(x, groups), [2], floatOf(node, "epsilon", 1e-5));
+	const dHat = (): Ref => g.mul(inParts(dy, parts), g.reshape(scale, [parts, 1]));
+	return [
+		b.needs(0) ? g.reshape(throughStandardized(g, inParts(dHat(), groups), hat, inverse, [2]), x.dims) : undefined,
+		b.needs(1) ? g.reduce("ReduceSum", g.mul(inParts(dy, parts), inParts(hat, parts)), [0, 2], false) : undefined,
+		b.needs(2) ? g.reduce("ReduceSum", inParts(dy, parts), [0, 2], false) : undefined,
+	];
+};
+
 export const normalizationRules: { readonly [op: string]: GradientRule } = {
 	LayerNormalization: layerNormalization,
 	BatchNormalization: batchNormalization,
 	InstanceNormalization: instanceNormalization,
+	GroupNormalization: groupNormalization,
 };

@@ -1,8 +1,8 @@
 import { type GraphBuilder, type Ref, range } from "../graph/graph-builder.js";
 import { sizeOf } from "../graph/ir.js";
-import { type Backward, type GradientRule, intOf, intsOf } from "./rule.js";
+import { type Backward, type GradientRule, intOf, intsOf, stringOf } from "./rule.js";
 import { spread } from "./shape.js";
-import { afterOf, coveredBy, offsetsOf, type Windows, windowsOf } from "./windows.js";
+import { afterOf, offsetsOf, type Windows, windowsOf } from "./windows.js";
 
 /** Smaller than anything a window holds; infinities would make NaN of 0·∞. */
 const LOWEST = -3.4028234663852886e38;
@@ -107,7 +107,10 @@ const averagePool: GradientRule = (b) => {
 	const { w, input, output } = pool;
 	const [x, dy] = [b.input(0), b.dy()!];
 	const padsCount = intOf(b.node, "count_include_pad", 0) === 1;
-	const share = g.div(dy, g.values(dy.type, output, windowCounts(pool, padsCount)));
+	const share = g.div(
+		dy,
+		g.values(dy.type, output, windowCounts(pool, padsCount ? countedPads(b, pool) : pool.w.before.map(() => [0, 0]))),
+	);
 	if (tiles(pool)) {
 		const one = tiled(
 			x.dims,
@@ -136,11 +139,18 @@ const averagePool: GradientRule = (b) => {
 	return [g.reshape(back, x.dims)];
 };
 
-/** How many elements the average of each window is over; what lies beyond the padding never counts. */
-function windowCounts({ w, input, output }: Pool, padsCount: boolean): number[] {
+/** Padding in front and behind, per spatial axis. */
+function countedPads({ node }: Backward, { w, input, output }: Pool): [number, number][] {
+	const pads = intsOf(node, "pads");
+	const chosen = !["NOTSET", ""].includes(stringOf(node, "auto_pad", "NOTSET"));
+	const after = afterOf(w, input, output);
+	return w.before.map((before, i) => [before, chosen ? Math.max(0, after[i]!) : (pads?.[input.length + i] ?? 0)]);
+}
+
+/** How many elements the average of each window is over; what lies beyond the counted padding never counts. */
+function windowCounts({ w, input, output }: Pool, pads: readonly (readonly [number, number])[]): number[] {
 	const along = output.map((windows, i) => {
-		const after = Math.max(0, coveredBy(w, windows, i) - w.before[i]! - input[i]!);
-		const [from, to] = padsCount ? [-w.before[i]!, input[i]! + Math.min(after, w.before[i]!)] : [0, input[i]!];
+		const [from, to] = [-pads[i]![0], input[i]! + pads[i]![1]];
 		return range(windows).map((window) => {
 			const first = window * w.strides[i]! - w.before[i]!;
 			return range(w.kernel[i]!).filter((k) => first + k * w.dilations[i]! >= from && first + k * w.dilations[i]! < to).length;

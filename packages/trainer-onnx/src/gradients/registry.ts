@@ -3,9 +3,12 @@ import { convolutionRules } from "./convolution.js";
 import { elementwiseRules } from "./elementwise.js";
 import { indexingRules } from "./indexing.js";
 import { linearRules } from "./linear.js";
+import { lossRules } from "./losses.js";
 import { normalizationRules } from "./normalization.js";
 import { poolingRules } from "./pooling.js";
+import { recurrentRules } from "./recurrent.js";
 import { reductionRules } from "./reductions.js";
+import { resizeRules } from "./resize.js";
 import type { GradientRule } from "./rule.js";
 import { shapeRules } from "./shape.js";
 
@@ -21,6 +24,9 @@ export const gradientRules: ReadonlyMap<string, GradientRule> = new Map(
 		...normalizationRules,
 		...convolutionRules,
 		...poolingRules,
+		...recurrentRules,
+		...resizeRules,
+		...lossRules,
 	}),
 );
 

@@ -168,6 +168,24 @@ function sourceOfPadding(b: Backward, mode: string, size: number): (i: number) =
 	}
 }
 
+/** Blocks of channels go back from the squares of pixels they were laid out as. */
+const depthToSpace: GradientRule = (b) => {
+	const { g } = b;
+	const [n, c, h, w] = b.input(0).dims as [number, number, number, number];
+	const size = intOf(b.node, "blocksize", 1);
+	const perm = stringOf(b.node, "mode", "DCR") === "DCR" ? [0, 3, 5, 1, 2, 4] : [0, 1, 3, 5, 2, 4];
+	const blocks = g.reshape(b.dy()!, [n, c / size ** 2, h, size, w, size]);
+	return [g.reshape(g.transpose(blocks, perm), [n, c, h, w])];
+};
+
+const spaceToDepth: GradientRule = (b) => {
+	const { g } = b;
+	const [n, c, h, w] = b.input(0).dims as [number, number, number, number];
+	const size = intOf(b.node, "blocksize", 1);
+	const blocks = g.reshape(b.dy()!, [n, size, size, c, h / size, w / size]);
+	return [g.reshape(g.transpose(blocks, [0, 3, 4, 1, 5, 2]), [n, c, h, w])];
+};
+
 export const shapeRules: { readonly [op: string]: GradientRule } = {
 	Reshape: rearranged,
 	Flatten: rearranged,
@@ -180,4 +198,6 @@ export const shapeRules: { readonly [op: string]: GradientRule } = {
 	Expand: (b) => [b.g.sumTo(b.dy()!, b.input(0).dims)],
 	Tile: tile,
 	Pad: pad,
+	DepthToSpace: depthToSpace,
+	SpaceToDepth: spaceToDepth,
 };

@@ -21,12 +21,14 @@ export function windowsOf(node: Node, kernel: readonly number[], input: readonly
 	const strides = intsOf(node, "strides") ?? ones;
 	const dilations = intsOf(node, "dilations") ?? ones;
 	const auto = stringOf(node, "auto_pad", "NOTSET");
+	const sized = intsOf(node, "output_shape") !== undefined;
 	const before = kernel.map((size, i) => {
-		if (auto === "NOTSET" || auto === "") return intsOf(node, "pads")?.[i] ?? 0;
-		if (auto === "VALID") return 0;
+		// A ConvTranspose that names its sizes pads as they demand.
+		if (!sized && (auto === "NOTSET" || auto === "")) return intsOf(node, "pads")?.[i] ?? 0;
+		if (!sized && auto === "VALID") return 0;
 		const covered = (output[i]! - 1) * strides[i]! + (size - 1) * dilations[i]! + 1;
-		const total = Math.max(0, covered - input[i]!);
-		return auto === "SAME_LOWER" ? Math.ceil(total / 2) : Math.floor(total / 2);
+		const total = Math.max(0, covered + (intsOf(node, "output_padding")?.[i] ?? 0) - input[i]!);
+		return auto === "SAME_UPPER" ? Math.floor(total / 2) : Math.ceil(total / 2);
 	});
 	return { kernel, strides, dilations, before };
 }
