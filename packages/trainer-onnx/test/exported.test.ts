@@ -19,7 +19,7 @@ interface Numbers {
 interface Place {
 	readonly initializer: string;
 	readonly transposed: boolean;
-	/** Blocks of rows of the initializer, from `rowOffset` on: where recurrent layers order their gates otherwise. */
+	/** Which block of rows of the parameter each block of the initializer is, from row `rowOffset` on: gates of recurrent layers. */
 	readonly rowBlocks?: readonly number[];
 	readonly rowOffset?: number;
 }
@@ -96,7 +96,7 @@ function gradientOf(
 			const columns = dims.length === 1 ? 1 : dims[1]!;
 			const block = size / rowBlocks.length;
 			for (const [i, at] of rowBlocks.entries()) {
-				for (let j = 0; j < block; j++) sum[i * block + j]! += values[rowOffset * columns + at * block + j]!;
+				for (let j = 0; j < block; j++) sum[at * block + j]! += values[rowOffset * columns + i * block + j]!;
 			}
 			continue;
 		}
