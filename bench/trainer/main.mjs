@@ -1,0 +1,128 @@
+// Training steps per second beside PyTorch: `npm run bench:trainer`, after a build. Windows of both take turns, so that
+// whatever else the machine does falls on both. PyTorch comes from a Python with torch: `--python` or RONDO_PYTHON (default
+// python3); without one the ratio stays open. `--memory` instead takes 10,000 steps and prints how the process grows.
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { MODELS } from "./models.mjs";
+
+const { values } = parseArgs({
+	options: {
+		model: { type: "string", multiple: true, default: Object.keys(MODELS) },
+		windows: { type: "string", default: "15" },
+		seconds: { type: "string", default: "0.5" },
+		threads: { type: "string", default: "2" },
+		python: { type: "string", default: process.env.RONDO_PYTHON ?? "python3" },
+		memory: { type: "boolean", default: false },
+	},
+});
+const file = (name) => fileURLToPath(new URL(name, import.meta.url));
+const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
+const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+
+/** A process that answers a line with a line. */
+class Stepper {
+	static async open(command, args) {
+		const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+		const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+		const failed = new Promise((_resolve, reject) => child.once("error", reject));
+		failed.catch(() => undefined);
+		const stepper = new Stepper(child, lines, failed);
+		stepper.facts = await stepper.next();
+		return stepper;
+	}
+	constructor(child, lines, failed) {
+		Object.assign(this, { child, lines, failed });
+	}
+	async next() {
+		const { value, done } = await Promise.race([this.lines.next(), this.failed]);
+		if (done) throw new Error("the process ended");
+		return JSON.parse(value);
+	}
+	ask(line) {
+		this.child.stdin.write(`${line}\n`);
+		return this.next();
+	}
+	close() {
+		this.child.stdin.end("quit\n");
+	}
+}
+
+const ours = (model) => Stepper.open(process.execPath, [file("./steps.mjs"), "--model", model, "--threads", values.threads]);
+const pytorch = (model) =>
+	Stepper.open(values.python, [file("./pytorch_steps.py"), "--serve", "--model", model, "--threads", values.threads]);
+
+/** Steps that fill a window. */
+const stepsFor = ({ seconds, steps }) => Math.max(1, Math.round((Number(values.seconds) * steps) / seconds));
+
+async function compare(model) {
+	const mine = await ours(model);
+	const theirs = await pytorch(model).catch(() => undefined);
+	const steps = stepsFor(await mine.ask("run 20"));
+	const theirSteps = theirs === undefined ? 0 : stepsFor(await theirs.ask("run 20"));
+	const pairs = [];
+	for (let window = 0; window < Number(values.windows); window++) {
+		const a = await mine.ask(`run ${steps}`);
+		const b = await theirs?.ask(`run ${theirSteps}`);
+		pairs.push([a.steps / a.seconds, b === undefined ? undefined : b.steps / b.seconds]);
+	}
+	const [memory, theirMemory] = [await mine.ask("stats"), await theirs?.ask("stats")];
+	mine.close();
+	theirs?.close();
+	const row = {
+		model: MODELS[model].title,
+		batch: MODELS[model].batch,
+		"steps/s": median(pairs.map(([a]) => a)).toFixed(1),
+		PyTorch: theirs === undefined ? "-" : median(pairs.map(([, b]) => b)).toFixed(1),
+		ratio: theirs === undefined ? "-" : median(pairs.map(([a, b]) => a / b)).toFixed(2),
+		"peak memory": mib(memory.peakRssBytes),
+		"PyTorch's": theirMemory === undefined ? "-" : mib(theirMemory.peakRssBytes),
+	};
+	return { row, facts: [mine.facts.description, theirs === undefined ? "no PyTorch" : `PyTorch ${theirs.facts.torch}`] };
+}
+
+/** Slope of a straight line through points (least squares). */
+function slope(points) {
+	const [meanX, meanY] = [0, 1].map((i) => points.reduce((sum, point) => sum + point[i], 0) / points.length);
+	const over = points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0);
+	return over / points.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
+}
+
+async function growth(model) {
+	const mine = await ours(model);
+	const points = [];
+	for (let taken = 0; taken < 10_000; taken += 100) {
+		await mine.ask("run 100");
+		const { rssBytes } = await mine.ask("stats");
+		if (taken + 100 > 2_000) points.push([taken + 100, rssBytes]);
+	}
+	mine.close();
+	const bytesPerStep = slope(points);
+	return {
+		model: MODELS[model].title,
+		steps: 10_000,
+		"RSS at 2,100": mib(points[0][1]),
+		"at 10,000": mib(points.at(-1)[1]),
+		"bytes/step": bytesPerStep.toFixed(1),
+	};
+}
+
+if (values.memory) {
+	const models = values.model.length === Object.keys(MODELS).length ? ["mlp"] : values.model;
+	const rows = [];
+	for (const model of models) rows.push(await growth(model));
+	console.table(rows);
+	if (rows.some((row) => Number(row["bytes/step"]) >= 1000)) process.exitCode = 1;
+} else {
+	const rows = [];
+	let facts;
+	for (const model of values.model) {
+		const result = await compare(model);
+		rows.push(result.row);
+		facts = result.facts;
+		console.log(`${result.row.model}: ratio ${result.row.ratio}`);
+	}
+	console.log(`\nSGD, float32, ${values.threads} threads; ${facts.join("; ")}; medians of ${values.windows} windows that take turns`);
+	console.table(rows);
+}
