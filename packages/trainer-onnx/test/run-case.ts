@@ -2,7 +2,7 @@ import * as ort from "onnxruntime-node";
 import { differentiate } from "../src/gradients/differentiate.js";
 import { encodeGraph } from "../src/graph/encode.js";
 import { GraphBuilder, type Ref } from "../src/graph/graph-builder.js";
-import { type Graph, sizeOf } from "../src/graph/ir.js";
+import { type Graph, sizeOf, type Tensor } from "../src/graph/ir.js";
 import { specialize } from "../src/specialize.js";
 import { graphOf, type OpCase, tensorOf } from "./op-cases.js";
 
@@ -75,6 +75,32 @@ export async function run(
 	} finally {
 		await session.release();
 	}
+}
+
+/** The operator alone, to be run again and again. */
+export interface Forward extends AsyncDisposable {
+	/** Σ upstream · result with input `name` moved by `step` times `along`. */
+	loss(name: string, along: readonly number[], step: number): Promise<number>;
+}
+
+export async function openForward(c: OpCase, precision: Precision): Promise<Forward> {
+	const graph = graphOf(c, precision);
+	const session = await ort.InferenceSession.create(encodeGraph(graph), { logSeverityLevel: 3, ...sessionOptions(precision) });
+	const given = new Map(c.inputs.map((input) => [input.name, tensorOf(input, precision)]));
+	const tensor = ({ type, dims, data }: Tensor): ort.Tensor => new ort.Tensor(type as "float32", data as Float32Array, dims);
+	const feeds = Object.fromEntries(graph.inputs.map(({ name }) => [name, tensor(given.get(name)!)]));
+	return {
+		loss: async (name, along, step) => {
+			const at = given.get(name)!;
+			const data = (at.data as Float32Array).map((value, i) => value + step * along[i]!);
+			const results = await session.run({ ...feeds, [name]: tensor({ ...at, data }) });
+			return c.outputs.reduce((sum, { name: output, upstream = [] }) => {
+				const values = results[output]!.data as Float32Array;
+				return upstream.reduce((partial, u, i) => partial + u * values[i]!, sum);
+			}, 0);
+		},
+		[Symbol.asyncDispose]: () => session.release(),
+	};
 }
 
 function fail(message: string): never {

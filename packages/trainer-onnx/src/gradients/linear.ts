@@ -52,11 +52,8 @@ const einsum: GradientRule = (b: Backward) => {
 	return terms.map((term, i) => {
 		if (!b.needs(i)) return undefined;
 		const others = terms.filter((_, j) => j !== i);
-		const elsewhere = new Set([...others.join(""), ...result]);
+		const known = new Set([...others.join(""), ...result]);
 		const size = (letter: string): number => b.input(i).dims[term.indexOf(letter)]!;
-		// An operand of size 1 along an axis of more was repeated along it.
-		const repeated = (letter: string): boolean => terms.some((other, j) => b.input(j).dims[other.indexOf(letter)]! > size(letter));
-		const known = new Set([...elsewhere].filter((letter) => term.includes(letter) && !repeated(letter)));
 		const kept = [...term].filter((letter) => known.has(letter)).join("");
 		const inputs = [b.dy()!, ...others.map((_, j) => b.input(j < i ? j : j + 1))];
 		const equation = `${[result, ...others].join(",")}->${kept}`;
