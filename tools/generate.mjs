@@ -6,6 +6,7 @@ const steps = [
 	["npm", ["run", "generate", "--workspace", "@rondo/protocol"]],
 	["npx", ["prisma", "generate"]],
 	["node", ["tools/generate-algorithms.mjs"]],
+	["node", ["tools/generate-onnx-operators.mjs"]],
 	["node", ["tools/generate-config-table.mjs"]],
 	["node", ["tools/generate-openapi.mjs"]],
 ];

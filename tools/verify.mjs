@@ -13,6 +13,7 @@ const generated = [
 	"apps/coordinator/src/generated",
 	"docs/api",
 	"docs/algorithms.md",
+	"docs/onnx-operators.md",
 	"docs/configuration.md",
 ];
 const snapshot = () =>

@@ -1,4 +1,4 @@
-export { gradientRules } from "./gradients/registry.js";
+export { CONSTANT_OPERATORS, gradientRules } from "./gradients/registry.js";
 export { decodeGraph } from "./graph/decode.js";
 export { encodeGraph } from "./graph/encode.js";
 export type { Attribute, Graph, Node, Tensor, Value } from "./graph/ir.js";

@@ -20,6 +20,8 @@ const SETTINGS: { readonly [op: string]: readonly number[] } = {
 	Resize: [1, 2],
 	Dropout: [1, 2],
 	OneHot: [2],
+	NegativeLogLikelihoodLoss: [2],
+	SoftmaxCrossEntropyLoss: [2],
 	Range: [0, 1, 2],
 };
 
