@@ -6,8 +6,17 @@ export { type ImportedModel, type ImportOptions, importOnnx, importOnnxFile } fr
 export { LOSSES, type LossName } from "./losses.js";
 export type { OnnxManifest } from "./model.js";
 export { type LenetConfig, lenet, type MlpConfig, mlp, type ResnetConfig, resnet8 } from "./models/classifiers.js";
+export { type ChooseToken, type GenerateOptions, generate, greedy, sampling } from "./models/generate.js";
 export { type Gpt2Config, gpt2 } from "./models/gpt2.js";
 export { type LlamaConfig, llama } from "./models/llama.js";
+export {
+	LLAMA2C_BEGIN,
+	LLAMA2C_END,
+	type Llama2cModel,
+	readLlama2c,
+	readLlama2cTokenizer,
+	type TokenizerFiles,
+} from "./models/llama2c.js";
 export type { ModelBlueprint } from "./models/model-writer.js";
 export { DEVICES, type Device } from "./session/device.js";
 export { isOrtInstalled, loadOrt, ORT_INSTALL } from "./session/runtime.js";
