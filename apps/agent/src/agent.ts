@@ -52,6 +52,12 @@ function tell(client: RondoClient, report: AgentPorts["report"]): void {
 		client.on(event, ((detail: ClientEvents[K][0]) => report(describe(detail))) as never);
 	};
 	on("connected", ({ clientId, epoch }) => ({ event: "connected", text: `connected as ${clientId}`, clientId, epoch }));
+	on("trainer", ({ runId, description }) => ({
+		event: "trainer",
+		text: `training with ${description === "" ? "the workload's trainer" : description}`,
+		runId,
+		description,
+	}));
 	on("offer", (offer) => {
 		const what = offer.kind === "evaluate" ? "evaluation" : offer.strategy;
 		tasks.set(offer.taskId, `${what}, round ${offer.round}${offer.attempt === 1 ? "" : `, attempt ${offer.attempt}`}`);

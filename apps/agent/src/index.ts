@@ -4,3 +4,4 @@ export type { MnistWorkloadOptions } from "./mnist-workload.js";
 export { addAgentOptions, agentOptionsOf } from "./options.js";
 export { decimal, hex32, integer, repeated } from "./parse-option.js";
 export { divide, type ShardOptions, type Shards } from "./shard.js";
+export { ONNX_DEVICES, TFJS_BACKENDS } from "./trainer-choice.js";

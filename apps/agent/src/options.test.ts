@@ -12,7 +12,24 @@ async function parse(args: readonly string[], env: Record<string, string> = {}):
 describe("agentOptionsOf", () => {
 	it("describes the built-in workload", async () => {
 		const options = await parse(
-			["--name", "a", "--partition", "dirichlet", "--alpha", "0.1", "--clients", "10", "--index", "3", "--seed", "s", "--trainer", "wasm"],
+			[
+				"--name",
+				"a",
+				"--partition",
+				"dirichlet",
+				"--alpha",
+				"0.1",
+				"--clients",
+				"10",
+				"--index",
+				"3",
+				"--seed",
+				"s",
+				"--trainer",
+				"tfjs",
+				"--backend",
+				"wasm",
+			],
 			{ RONDO_TOKEN: "t" },
 		);
 		expect(options).toMatchObject({ address: "127.0.0.1:9443", stateDir: "state", enrolmentToken: "t", name: "a", strategies: [] });
@@ -26,7 +43,10 @@ describe("agentOptionsOf", () => {
 			index: 3,
 			seed: "s",
 			examples: 0,
-			trainer: "wasm",
+			trainer: "tfjs",
+			device: "auto",
+			backend: "wasm",
+			threads: 0,
 		});
 		expect("tls" in options).toBe(false);
 	});
@@ -71,7 +91,10 @@ describe("agentOptionsOf", () => {
 		["--alpha", "x"],
 		["--clients", "0"],
 		["--split", "both"],
-		["--trainer", "abacus"],
+		["--trainer", "wasm"],
+		["--device", "abacus"],
+		["--backend", "abacus"],
+		["--threads", "-1"],
 		["--tls-ca", "x", "--insecure"],
 	])("refuses %s %s", async (...args) => {
 		await expect(parse(args)).rejects.toThrow(CommanderError);

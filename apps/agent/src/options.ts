@@ -6,8 +6,9 @@ import { type Command, Option } from "commander";
 import type { AgentOptions } from "./agent.js";
 import type { MnistWorkloadOptions } from "./mnist-workload.js";
 import { decimal, hex32, integer, repeated } from "./parse-option.js";
+import { ONNX_DEVICES, TFJS_BACKENDS, TRAINERS, type TrainerChoice } from "./trainer-choice.js";
 
-interface Flags {
+interface Flags extends TrainerChoice {
 	readonly address: string;
 	readonly stateDir: string;
 	readonly token?: string;
@@ -27,7 +28,6 @@ interface Flags {
 	readonly index: number;
 	readonly seed: string;
 	readonly examples: number;
-	readonly trainer: MnistWorkloadOptions["trainer"];
 }
 
 /** Adds the agent's options to a command. */
@@ -61,10 +61,36 @@ export const addAgentOptions = (command: Command): Command =>
 		.addOption(new Option("--index <index>", "which of them this is, from 0").argParser(integer(0)).default(0))
 		.option("--seed <seed>", "seed of the partition, the same for all agents", "1")
 		.addOption(new Option("--examples <count>", "examples of the split that are used at all; 0: all").argParser(integer(0)).default(0))
-		.addOption(new Option("--trainer <backend>", "what computes").choices(["auto", "gpu", "node", "wasm", "cpu"]).default("auto"));
+		.addOption(
+			new Option("--trainer <library>", "what computes; auto: onnx where it is installed and the model has an ONNX graph, else tfjs")
+				.choices(TRAINERS)
+				.default("auto"),
+		)
+		.addOption(
+			new Option("--device <device>", "where onnx computes; auto: the first that is there and worth it")
+				.choices(ONNX_DEVICES)
+				.default("auto"),
+		)
+		.addOption(
+			new Option("--backend <backend>", "where tfjs computes; auto: the first that is there").choices(TFJS_BACKENDS).default("auto"),
+		)
+		.addOption(new Option("--threads <count>", "threads of onnx on the cpu; 0: one per core").argParser(integer(0, 1024)).default(0));
 
 /** Options of the built-in data, which an own workload does not have. */
-const DATA_FLAGS = ["dataset", "split", "partition", "alpha", "clients", "index", "seed", "examples", "trainer"] as const;
+const DATA_FLAGS = [
+	"dataset",
+	"split",
+	"partition",
+	"alpha",
+	"clients",
+	"index",
+	"seed",
+	"examples",
+	"trainer",
+	"device",
+	"backend",
+	"threads",
+] as const;
 
 /**
  * What the flags of a parsed command ask for.
@@ -87,7 +113,8 @@ export async function agentOptionsOf(command: Command, env: { readonly [name: st
 }
 
 function workloadOf(command: Command, flags: Flags): Pick<AgentOptions, "workload" | "workloadOptions"> {
-	const { workload, workloadOptions, dataset, split, partition, alpha, clients, index, seed, examples, trainer } = flags;
+	const { workload, workloadOptions, dataset, split, partition, alpha, clients, index, seed, examples } = flags;
+	const { trainer, device, backend, threads } = flags;
 	if (workload !== undefined) {
 		const unused = DATA_FLAGS.find((flag) => command.getOptionValueSource(flag) === "cli");
 		if (unused !== undefined)
@@ -102,7 +129,8 @@ function workloadOf(command: Command, flags: Flags): Pick<AgentOptions, "workloa
 		throw new RondoError("INVALID_ARGUMENT", `--index must be less than --clients (${clients}), got ${index}`, {
 			details: { field: "index", value: index },
 		});
-	const builtIn: MnistWorkloadOptions = { dataset, split, partition, alpha, clients, index, seed, examples, trainer };
+	const shard = { dataset, split, partition, alpha, clients, index, seed, examples };
+	const builtIn: MnistWorkloadOptions = { ...shard, trainer, device, backend, threads };
 	return { workload: new URL("./mnist-workload.js", import.meta.url), workloadOptions: { ...builtIn } };
 }
 

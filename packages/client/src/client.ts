@@ -136,6 +136,7 @@ export class RondoClient extends EventEmitter<ClientEvents> {
 			onDecline: (offer, reason) => this.#onDecline(offer, reason),
 			onCancelled: (taskId, reason) => this.#tell("cancelled", { taskId, reason }),
 			onProgress: (taskId, done, total) => this.#onProgress(taskId, done, total),
+			onTrainer: this.#onTrainer,
 			onReport: (taskId) => this.#delivery.submit(taskId),
 			onIdle: () => this.#trim(),
 			onError: (error) => this.#fail(error),
@@ -167,7 +168,7 @@ export class RondoClient extends EventEmitter<ClientEvents> {
 		const run = runSpecOf(current.run!);
 		const weights = (await host.run(
 			{ type: "assemble", run, round: current.round, task: current.task },
-			{ signal: abort.signal, fetch: (blob) => transfer.download(blob, call) },
+			{ signal: abort.signal, fetch: (blob) => transfer.download(blob, call), trainer: this.#onTrainer },
 		)) as Float32Array;
 		const digest = digestOfBytes(new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength));
 		const expected = digestHex(current.modelDigest);
@@ -336,6 +337,8 @@ export class RondoClient extends EventEmitter<ClientEvents> {
 			.replace(/\ufffd$/, "");
 		this.#connection.send({ $case: "decline", decline: { taskId: digestBytes(taskId), reason: cut } });
 	}
+
+	readonly #onTrainer = (runId: string, description: string): void => this.#tell("trainer", { runId, description });
 
 	#onProgress(taskId: string, done: number, total: number): void {
 		this.#tell("progress", { taskId, done, total });

@@ -35,6 +35,8 @@ export interface ClientEvents {
 	declined: [{ readonly offer: OfferInfo; readonly reason: string }];
 	/** The coordinator called a task off, or its lease ran out. */
 	cancelled: [{ readonly taskId: string; readonly reason: string }];
+	/** The workload made a trainer for a run; `description` says what computes, if the trainer says so. */
+	trainer: [{ readonly runId: string; readonly description: string }];
 	/** Steps done of steps planned. */
 	progress: [{ readonly taskId: string; readonly done: number; readonly total: number }];
 	/** The answer to a report or a decline. */

@@ -80,6 +80,7 @@ export type FromWorker =
 	| { readonly type: "ready"; readonly strategies: readonly StrategyInfo[]; readonly codecs: readonly string[] }
 	| { readonly type: "unusable"; readonly error: ErrorMessage }
 	| { readonly type: "fetch"; readonly fetch: number; readonly id: number; readonly blob: BlobRef }
+	| { readonly type: "trainer"; readonly id: number; readonly runId: string; readonly description: string }
 	| { readonly type: "progress"; readonly id: number; readonly done: number; readonly total: number }
 	| { readonly type: "done"; readonly id: number; readonly result: JobResult }
 	| { readonly type: "failed"; readonly id: number; readonly error: ErrorMessage }

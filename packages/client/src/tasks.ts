@@ -33,6 +33,7 @@ export interface TasksOptions {
 	onDecline(offer: OfferInfo, reason: string): void;
 	onCancelled(taskId: string, reason: string): void;
 	onProgress(taskId: string, done: number, total: number): void;
+	readonly onTrainer: (runId: string, description: string) => void;
 	/** The report is durable. */
 	onReport(taskId: string): void;
 	/** Nothing runs. */
@@ -143,6 +144,7 @@ export class Tasks {
 			signal,
 			fetch: (blob) => this.#options.transfer.download(blob, call),
 			progress: (done, total) => this.#options.onProgress(offer.taskId, done, total),
+			trainer: this.#options.onTrainer,
 		})) as TrainResult;
 		if (signal.aborted) throw new RondoError("CANCELLED", "the task was cancelled");
 		await this.#keep(task, strategy, result);

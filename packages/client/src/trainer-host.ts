@@ -23,6 +23,8 @@ export interface JobContext {
 	readonly signal: AbortSignal;
 	fetch(blob: BlobRef, signal: AbortSignal): Promise<void>;
 	progress?(done: number, total: number): void;
+	/** A trainer was made, and what it says of itself. */
+	trainer?(runId: string, description: string): void;
 }
 
 interface Running extends JobContext {
@@ -136,6 +138,9 @@ export class TrainerHost {
 		switch (message.type) {
 			case "progress":
 				job?.progress?.(message.done, message.total);
+				return;
+			case "trainer":
+				job?.trainer?.(message.runId, message.description);
 				return;
 			case "done":
 				job?.resolve(message.result);

@@ -35,8 +35,11 @@ export class WorkerRuns {
 		this.#settings = settings;
 	}
 
-	/** @throws UNKNOWN_STRATEGY, STRATEGY_VERSION, BAD_ENCODING, INVALID_ARGUMENT, or whatever the workload throws */
-	async get(spec: RunSpec): Promise<ReadyRun> {
+	/**
+	 * @param onTrainer hears of a trainer that is made
+	 * @throws UNKNOWN_STRATEGY, STRATEGY_VERSION, BAD_ENCODING, INVALID_ARGUMENT, or whatever the workload throws
+	 */
+	async get(spec: RunSpec, onTrainer: (description: string) => void): Promise<ReadyRun> {
 		const known = this.#runs.get(spec.runId);
 		if (known !== undefined) {
 			this.#runs.delete(spec.runId);
@@ -47,6 +50,7 @@ export class WorkerRuns {
 			await known.ready.trainer.dispose?.();
 		}
 		const ready = await this.#prepare(spec);
+		onTrainer(ready.trainer.description ?? "");
 		this.#runs.set(spec.runId, { spec, ready });
 		if (this.#runs.size > READY_RUNS) {
 			const [oldest, { ready: unused }] = this.#runs.entries().next().value!;

@@ -81,7 +81,8 @@ async function answer(id: number, job: Job, runs: WorkerRuns, registry: Registry
 	const { signal } = aborts.get(id)!;
 	try {
 		if (signal.aborted) throw cancelled();
-		const run = await runs.get(job.run);
+		const { runId } = job.run;
+		const run = await runs.get(job.run, (description) => send({ type: "trainer", id, runId, description }));
 		try {
 			const result = await perform(id, job, run, registry, signal);
 			if (signal.aborted) throw cancelled();

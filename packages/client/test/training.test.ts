@@ -35,6 +35,7 @@ test("enrols once, trains, reports, hears the receipt and the settlement", async
 	const traffic = next(ada, "traffic");
 	const progress = next(ada, "progress");
 	const offered = next(ada, "offer");
+	const trainer = next(ada, "trainer");
 	const taskId = fake.offer(
 		"ada",
 		"r1",
@@ -54,6 +55,7 @@ test("enrols once, trains, reports, hears the receipt and the settlement", async
 	});
 	expect(await receipt).toMatchObject({ taskId, code: "ACCEPTED", acceptedDigest: fake.reports[0]!.digest });
 	expect(await progress).toEqual({ taskId, done: 1, total: 1 });
+	expect(await trainer).toEqual({ runId: "r1", description: "zero" });
 
 	const { report } = fake.reports[0]!;
 	expect(Object.keys(report).sort()).toEqual(["header", "lanes", "metrics", "numExamples"]);

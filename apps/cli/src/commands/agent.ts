@@ -9,7 +9,11 @@ export function addAgentCommand(program: Command, context: Context): void {
 			const out = outputOf(command, context);
 			await runAgent(await agentOptionsOf(command, context.env), {
 				stop: context.stop,
-				report: (event) => out.emit(event, () => event.text),
+				report: (event) => {
+					out.emit(event, () => event.text);
+					// What it trains with, a demo tells in its place.
+					if (event.event === "trainer") context.tellParent?.(event);
+				},
 			});
 		},
 	);

@@ -1,4 +1,4 @@
-import { decimal, integer } from "@rondo/agent";
+import { decimal, integer, ONNX_DEVICES, TFJS_BACKENDS } from "@rondo/agent";
 import { type Command, Option } from "commander";
 import { type Context, outputOf } from "../context.js";
 import type { DemoOptions } from "../demo/demo.js";
@@ -24,7 +24,11 @@ export function addDemoCommand(program: Command, context: Context): void {
 			new Option("--train-examples <count>", "training examples that are used at all; 0: all 60,000").argParser(integer(0, 60_000)),
 		)
 		.addOption(new Option("--test-examples <count>", "test examples that are used at all; 0: all 10,000").argParser(integer(0, 10_000)))
-		.addOption(new Option("--trainer <backend>", "what computes (default: auto)").choices(["auto", "gpu", "node", "wasm", "cpu"]))
+		.addOption(
+			new Option("--trainer <library>", "what computes (default: onnx where it is installed, else tfjs)").choices(["onnx", "tfjs"]),
+		)
+		.addOption(new Option("--device <device>", "where onnx computes (default: auto)").choices(ONNX_DEVICES))
+		.addOption(new Option("--backend <backend>", "where tfjs computes (default: auto)").choices(TFJS_BACKENDS))
 		.option("--dir <folder>", "folder of everything that the demo writes", "./rondo-demo")
 		.option("--resume", "go on with the demo in --dir where it was interrupted", false)
 		.addOption(port("--rest-port", "the REST API"))

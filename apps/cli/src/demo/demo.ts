@@ -10,12 +10,14 @@ import { downloadModel } from "../commands/download.js";
 import type { Context } from "../context.js";
 import { AnswerIsNo } from "../failure.js";
 import { readToken } from "../files.js";
-import { importModel, readModel } from "../model-source/read-model.js";
+import type { ModelSource } from "../model-source/model-source.js";
+import { importModel } from "../model-source/read-model.js";
 import { type Output, size, table } from "../output.js";
 import { finishedRounds, ROUND_HEAD, roundCells, roundLine } from "../rounds.js";
 import { followRun, roundProgress } from "../watch.js";
 import { type Child, Children } from "./children.js";
-import { DEMO_NAME, type DemoChoices, type DemoPlan, derived, openPlan } from "./plan.js";
+import { readDemoModel, withTrainer } from "./demo-model.js";
+import { DEMO_NAME, type DemoChoices, type DemoPlan, derived, openPlan, planOf } from "./plan.js";
 
 /** Where and how a demo runs. */
 export interface DemoOptions {
@@ -44,11 +46,14 @@ const WAIT_FOR_AGENTS_MS = 3_600_000;
 export async function runDemo(options: DemoOptions, choices: DemoChoices, out: Output, context: Context): Promise<void> {
 	const { dir, resume } = options;
 	const { stop, kill } = context;
-	const plan = await openPlan(dir, choices, resume);
+	// What is wrong with the model shows before anything is written.
+	const chosen = resume ? choices : await withTrainer(choices);
+	const model = resume ? undefined : await readDemoModel(planOf(chosen));
+	const plan = await openPlan(dir, chosen, resume);
 	out.emit(
 		{ event: "plan", dir, resume, plan },
 		() =>
-			`${resume ? "going on with" : "starting"} ${plan.strategy}, ${plan.rounds} rounds, ${plan.agents} agents, seed ${plan.seed}, in ${dir}`,
+			`${resume ? "going on with" : "starting"} ${plan.strategy}, ${plan.rounds} rounds, ${plan.agents} agents, seed ${plan.seed}, trainer ${plan.trainer}, in ${dir}`,
 	);
 	const children = await Children.open(join(dir, "logs"));
 	kill.addEventListener("abort", () => children.kill(), { once: true });
@@ -59,7 +64,7 @@ export async function runDemo(options: DemoOptions, choices: DemoChoices, out: O
 	});
 	interrupted.catch(() => undefined);
 	try {
-		await Promise.race([new Demo(options, plan, out, children, stop).run(), children.failed, interrupted]);
+		await Promise.race([new Demo(options, plan, model, out, children, stop).run(), children.failed, interrupted]);
 	} catch (error) {
 		if (isRondoError(error) && Array.isArray(error.details.lines)) out.aside((error.details.lines as string[]).join("\n"));
 		throw error;
@@ -72,13 +77,15 @@ export async function runDemo(options: DemoOptions, choices: DemoChoices, out: O
 class Demo {
 	readonly #options: DemoOptions;
 	readonly #plan: DemoPlan;
+	readonly #model: ModelSource | undefined;
 	readonly #out: Output;
 	readonly #children: Children;
 	readonly #stop: AbortSignal;
 
-	constructor(options: DemoOptions, plan: DemoPlan, out: Output, children: Children, stop: AbortSignal) {
+	constructor(options: DemoOptions, plan: DemoPlan, model: ModelSource | undefined, out: Output, children: Children, stop: AbortSignal) {
 		this.#options = options;
 		this.#plan = plan;
+		this.#model = model;
 		this.#out = out;
 		this.#children = children;
 		this.#stop = stop;
@@ -158,7 +165,7 @@ class Demo {
 	}
 
 	async #startAgents(api: Api, { grpcAddress }: Ready, coordinator: Child): Promise<void> {
-		const { agents, seed, alpha, trainExamples, testExamples, trainer } = this.#plan;
+		const { agents, seed, alpha, trainExamples, testExamples, trainer, device, backend } = this.#plan;
 		const secretOf = async (scope: string, maxUses: number): Promise<string> =>
 			(await api.post<{ readonly secret: string }>("/tokens", { name: "demo", scope, maxUses, expiresInS: 3600 })).secret;
 		const enrol = await secretOf("enrol", agents);
@@ -180,6 +187,13 @@ class Demo {
 					derived(seed, `device/${name}`),
 					"--trainer",
 					trainer,
+					"--device",
+					device,
+					"--backend",
+					backend,
+					// All agents share the cores.
+					"--threads",
+					"1",
 					"--seed",
 					seed,
 					...args,
@@ -203,11 +217,23 @@ class Demo {
 				String(trainExamples),
 			]),
 		);
+		this.#tellTrainer(started);
 		started.push(start("evaluator", evaluate, ["--split", "test", "--partition", "all", "--examples", String(testExamples)]));
 		this.#out.emit(
 			{ event: "processes", processes: [coordinator, ...started].map(({ name, pid, log }) => ({ name, pid, log })) },
 			() => `processes: ${started.map(({ name, pid }) => `${name} ${pid}`).join(", ")}`,
 		);
+	}
+
+	/** What the first agent that trains says of its trainer; the others are as it is. */
+	#tellTrainer(agents: readonly Child[]): void {
+		void Promise.race(agents.map(({ message }) => message)).then((message) => {
+			const { description } = message as { readonly description: string };
+			this.#out.emit(
+				{ event: "trainer", description }, // What it was not and why is in the log.
+				() => `agents train with ${description.split(";", 1)[0]}`,
+			);
+		});
 	}
 
 	/** The first round must find all of them: who takes part, and hence the result, depends on it. */
@@ -228,12 +254,12 @@ class Demo {
 	}
 
 	async #submit(api: Api): Promise<RunView> {
-		const { strategy, options, rounds, agents, seed, model } = this.#plan;
+		const { strategy, options, rounds, agents, seed } = this.#plan;
 		const imported = await api.get<unknown>(`/models/${DEMO_NAME}`).catch((error: unknown) => {
 			if (isRondoError(error) && error.code === "NOT_FOUND") return undefined;
 			throw error;
 		});
-		if (imported === undefined) await importModel(api, DEMO_NAME, await readModel(model, { seed }));
+		if (imported === undefined) await importModel(api, DEMO_NAME, this.#model ?? (await readDemoModel(this.#plan)));
 		const { run } = await api.post<{ readonly run: RunView }>("/runs", {
 			name: DEMO_NAME,
 			model: DEMO_NAME,

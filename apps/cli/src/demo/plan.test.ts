@@ -59,7 +59,7 @@ describe("openPlan", () => {
 		await expect(openPlan(join(root, "none"), {}, true)).rejects.toMatchObject({ code: "NOT_FOUND" });
 	});
 
-	it.each(["", "{", "null", '{"version":2}'])("refuses the file %j", async (text) => {
+	it.each(["", "{", "null", '{"version":1}'])("refuses the file %j", async (text) => {
 		const dir = await mkdtemp(join(root, "bad-"));
 		await writeFile(join(dir, "demo.json"), text);
 		await expect(openPlan(dir, {}, true)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });

@@ -5,7 +5,7 @@ import { sha256, toHex } from "@rondo/kernels";
 
 /** Everything that the result of a demo depends on; kept in its folder, so that `--resume` repeats it. */
 export interface DemoPlan {
-	readonly version: 1;
+	readonly version: 2;
 	readonly strategy: string;
 	/** Options of the strategy. */
 	readonly options: { readonly [name: string]: unknown };
@@ -19,7 +19,12 @@ export interface DemoPlan {
 	/** Examples that are used at all; 0: all. */
 	readonly trainExamples: number;
 	readonly testExamples: number;
+	/** onnx or tfjs. */
 	readonly trainer: string;
+	/** Where onnx computes. */
+	readonly device: string;
+	/** Where tfjs computes. */
+	readonly backend: string;
 }
 
 /** What the command line may say of a plan. */
@@ -35,6 +40,8 @@ export interface DemoChoices {
 	readonly trainExamples?: number;
 	readonly testExamples?: number;
 	readonly trainer?: string;
+	readonly device?: string;
+	readonly backend?: string;
 }
 
 /** Name of model and run in the demo's coordinator. */
@@ -84,7 +91,7 @@ export function planOf(choices: DemoChoices): DemoPlan {
 			details: { field: "strategy", value: strategy },
 		});
 	return {
-		version: 1,
+		version: 2,
 		strategy,
 		options: { ...preset.options(agents), ...(sampling === undefined ? {} : { sampling }), ...option },
 		rounds: choices.rounds ?? preset.rounds,
@@ -94,7 +101,9 @@ export function planOf(choices: DemoChoices): DemoPlan {
 		model: choices.model ?? preset.model,
 		trainExamples: choices.trainExamples ?? 0,
 		testExamples: choices.testExamples ?? 0,
-		trainer: choices.trainer ?? "auto",
+		trainer: choices.trainer ?? "onnx",
+		device: choices.device ?? "auto",
+		backend: choices.backend ?? "auto",
 	};
 }
 
@@ -146,7 +155,7 @@ async function readPlan(dir: string): Promise<DemoPlan | undefined> {
 	};
 	try {
 		const plan = JSON.parse(text) as DemoPlan | null;
-		return plan?.version === 1 ? plan : refuse(`is of version ${String(plan?.version)}, this is version 1`);
+		return plan?.version === 2 ? plan : refuse(`is of version ${String(plan?.version)}, this is version 2`);
 	} catch (error) {
 		if (error instanceof SyntaxError) return refuse(`is not JSON: ${error.message}`);
 		throw error;

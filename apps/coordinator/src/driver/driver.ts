@@ -10,6 +10,7 @@ import type { EngineMethods, RunPosition, RunSpec, StrategyInfo } from "../engin
 import type { Actor, ModelExport, RunNotice, RunService, RunSubmission } from "../services.js";
 import type { RunRow, Store } from "../store/store.js";
 import type { Remote } from "../threads/rpc.js";
+import { checkTrainer } from "./check-trainer.js";
 import { Notices } from "./notices.js";
 import type { Checkpoints, ClientLink } from "./ports.js";
 import { RunActor } from "./run-actor.js";
@@ -169,7 +170,7 @@ export class Driver implements RunService {
 	}
 
 	async submit(submission: RunSubmission, actor: Actor): ReturnType<RunService["submit"]> {
-		const { store, engine } = this.#ports;
+		const { store, engine, strategies } = this.#ports;
 		const model = await store.getModel(submission.model);
 		if (model === null)
 			throw new RondoError("NOT_FOUND", `model: no model ${submission.model}; import one with \`rondo model import\``, {
@@ -180,6 +181,9 @@ export class Driver implements RunService {
 			if (seed !== undefined && !HEX_SEED.test(seed))
 				throw new RondoError("INVALID_ARGUMENT", `${field}: not 64 hexadecimal digits`, { details: { field } });
 		}
+		// Whether there is such a strategy at all, the engine says.
+		const strategy = strategies.find(({ name }) => name === submission.strategy);
+		if (strategy !== undefined) checkTrainer(model, strategy);
 		const { version, config, bounds } = await engine.resolve(submission.strategy, submission.options ?? {}, model.layout);
 		const settings: RunSettings = {
 			rounds: submission.rounds,

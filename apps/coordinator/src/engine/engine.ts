@@ -1,4 +1,4 @@
-import type { ClientId, Metrics, Plain, Plan, Vec } from "@rondo/algorithms";
+import type { ClientId, Metrics, Needs, Plain, Plan, Vec } from "@rondo/algorithms";
 import type { ErrorCode } from "@rondo/errors";
 import type { AcceptedReport, LogRecord, TaskId } from "@rondo/rounds";
 import type { Layout } from "@rondo/tensors";
@@ -58,7 +58,7 @@ export interface StrategyInfo {
 	readonly summary: string;
 	/** JSON Schema of the options. */
 	readonly schema: object;
-	readonly needs: object;
+	readonly needs: Needs;
 	/** Whether reports consist of the header alone (the strategy unpacks lanes from it). */
 	readonly headerOnly: boolean;
 }

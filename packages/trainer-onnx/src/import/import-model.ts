@@ -64,7 +64,7 @@ export async function importOnnx(
 	const { output, input, labels } = rolesOf(read, options);
 	const { graph: tied, ties } = tieWeights(checkGraph(normalize({ ...read, outputs: read.outputs.filter(({ name }) => name === output) })));
 	const graph = prune(tied);
-	const parameters = selectParameters(graph, options);
+	const parameters = selectParameters(graph, options, (name) => read.initializers.has(name));
 	const { model, layout, weights } = withWeightsAsInputs(graph, parameters, { loss: options.loss, output, input, labels });
 	const reason = await whyNotDifferentiable(ort, model);
 	const manifest: OnnxManifest = {

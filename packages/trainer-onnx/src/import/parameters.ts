@@ -32,10 +32,15 @@ const BUFFER =
 /**
  * Names of the trained initializers, in the order in which the graph first reads them: the layout of the flat vector.
  * Without patterns these are the float initializers with at least one dimension that reach an output through the graph,
- * except buffers and settings of operators.
+ * except buffers, settings of operators and what the file has as Constant nodes.
+ * @param isWeight whether a name is one of the file's initializers
  * @throws INVALID_ARGUMENT for a pattern that matches nothing, for `train` that names what is no float initializer, and when nothing is left
  */
-export function selectParameters(graph: Graph, { train = [], freeze = [] }: Selection): readonly string[] {
+export function selectParameters(
+	graph: Graph,
+	{ train = [], freeze = [] }: Selection,
+	isWeight: (name: string) => boolean,
+): readonly string[] {
 	const floats = [...graph.initializers].filter(([, { type }]) => type === "float32").map(([name]) => name);
 	const patterns = (field: string, texts: readonly string[]): readonly RegExp[] =>
 		texts.map((text) => {
@@ -58,7 +63,7 @@ export function selectParameters(graph: Graph, { train = [], freeze = [] }: Sele
 		for (const [i, input] of node.inputs.entries()) {
 			const tensor = graph.initializers.get(input);
 			if (tensor?.type !== "float32" || seen.has(input)) continue;
-			if (wanted.length === 0 && !looksTrainable(node, i, input, tensor.dims.length)) continue;
+			if (wanted.length === 0 && !(isWeight(input) && looksTrainable(node, i, input, tensor.dims.length))) continue;
 			seen.add(input);
 			if (isTrained(input)) ordered.push(input);
 		}
