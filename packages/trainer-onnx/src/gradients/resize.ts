@@ -97,10 +97,6 @@ function positions(b: Backward, from: number, to: number, scale: number): (i: nu
 			return halfPixel;
 		case "pytorch_half_pixel":
 			return to > 1 ? halfPixel : () => 0;
-		case "half_pixel_symmetric": {
-			const offset = (from / 2) * (1 - to / (scale * from));
-			return (i) => Math.fround(offset + halfPixel(i));
-		}
 		case "asymmetric":
 			return (i) => Math.fround(i / scale);
 		case "align_corners":
