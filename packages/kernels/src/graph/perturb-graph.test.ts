@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { webgpuDevice } from "@rondo/testkit/webgpu-device";
 import * as ort from "onnxruntime-node";
 import { describe, expect, it } from "vitest";
 import { graphModel } from "../../test/graph-model.js";
@@ -22,16 +23,33 @@ function streamOf(family: Random, kind: NoiseKind, k: number): Random {
 	return kind === "noise/1" ? family.at(k) : family.at("noise/2", Math.floor(k / 4096));
 }
 
-// RONDO_TEST_PROVIDER=webgpu (or cuda) runs the same comparisons there, and forbids nodes on the cpu.
-const provider = process.env.RONDO_TEST_PROVIDER ?? "cpu";
-const options: ort.InferenceSession.SessionOptions = {
-	executionProviders: [provider],
-	intraOpNumThreads: 1,
-	...(provider === "cpu" ? {} : { extra: { session: { disable_cpu_ep_fallback: "1" } } }),
-};
-
+type Provider = "cpu" | "webgpu";
 type Mode = "bitwise" | "plain" | "bits";
-const MODES: Mode[] = provider === "cpu" ? ["bitwise", "plain", "bits"] : ["plain", "bits"];
+const optionsOf = (provider: Provider): ort.InferenceSession.SessionOptions =>
+	provider === "cpu"
+		? { executionProviders: ["cpu"], intraOpNumThreads: 1 }
+		: { executionProviders: ["webgpu"], extra: { session: { disable_cpu_ep_fallback: "1" } } };
+const onDevice = await webgpuDevice(async () => {
+	const part = perturbGraph({
+		prefix: "z.",
+		source: { kind: "noise/1", bits: "bits" },
+		scale: "scale",
+		tensors: [{ weights: "w", output: "o", shape: [8], from: 0 }],
+	});
+	const w = { type: "float32" as const, dims: [8] };
+	const model = graphModel(
+		[part],
+		[
+			{ name: "bits", type: "uint8", dims: [1] },
+			{ name: "scale", type: "float32", dims: [1] },
+			{ ...w, name: "w" },
+		],
+		[{ ...w, name: "o" }],
+	);
+	return ort.InferenceSession.create(model, optionsOf("webgpu"));
+});
+const CASES: { provider: Provider; mode: Mode }[] = (["bitwise", "plain", "bits"] as const).map((mode) => ({ provider: "cpu", mode }));
+if (onDevice !== undefined) CASES.push({ provider: "webgpu", mode: "plain" }, { provider: "webgpu", mode: "bits" });
 const KINDS: NoiseKind[] = ["noise/1", "noise/2"];
 
 function sourceOf(kind: NoiseKind, mode: Mode): SignSource {
@@ -40,7 +58,7 @@ function sourceOf(kind: NoiseKind, mode: Mode): SignSource {
 }
 
 /** A session for tensors, and what to feed it for a member of a family. */
-async function perturber(kind: NoiseKind, mode: Mode, tensors: readonly PerturbedTensor[]) {
+async function perturber(provider: Provider, kind: NoiseKind, mode: Mode, tensors: readonly PerturbedTensor[]) {
 	const from = Math.min(...tensors.map((tensor) => tensor.from));
 	const count = Math.max(...tensors.map((tensor) => tensor.from + tensor.shape.reduce((a, b) => a * b, 1))) - from;
 	const part = perturbGraph({ prefix: "z.", source: sourceOf(kind, mode), scale: "scale", tensors });
@@ -56,7 +74,7 @@ async function perturber(kind: NoiseKind, mode: Mode, tensors: readonly Perturbe
 		],
 		tensors.map(({ output, shape }) => ({ name: output, type: "float32", dims: shape })),
 	);
-	const session = await ort.InferenceSession.create(model, options);
+	const session = await ort.InferenceSession.create(model, optionsOf(provider));
 	return async (family: Random, k: number, scale: number, weights: Record<string, Float32Array>): Promise<Record<string, Float32Array>> => {
 		const stream = streamOf(family, kind, k);
 		const feeds: Record<string, ort.Tensor> = { scale: new ort.Tensor("float32", [scale], [1]) };
@@ -93,7 +111,7 @@ function sign(stream: Random, kind: NoiseKind, k: number, j: number): number {
 const signsOf = (values: ArrayLike<number>): string => Array.from(values, (z) => (z === 1 ? "+" : z === -1 ? "-" : "?")).join("");
 
 describe("perturbGraph in ONNX Runtime", () => {
-	it.each(MODES)("makes the published signs, %s", async (mode) => {
+	it.each(CASES)("makes the published signs on $provider, $mode", async ({ provider, mode }) => {
 		const runs = new Map<string, { kind: NoiseKind; from: number; all: { family: Random; k: number; values: string }[] }>();
 		for (const { key, signs } of golden.cases)
 			for (const { kind, k, from, values } of signs) {
@@ -103,7 +121,7 @@ describe("perturbGraph in ONNX Runtime", () => {
 			}
 		expect(runs.size).toBeGreaterThan(15);
 		for (const { kind, from, all } of runs.values()) {
-			const perturb = await perturber(kind, mode, [{ weights: "w", output: "o", shape: [64], from }]);
+			const perturb = await perturber(provider, kind, mode, [{ weights: "w", output: "o", shape: [64], from }]);
 			for (const { family, k, values } of all) {
 				const { o } = await perturb(family, k, 1, { w: new Float32Array(64) });
 				expect({ kind, from, k, signs: signsOf(o!) }).toEqual({ kind, from, k, signs: values });
@@ -118,16 +136,16 @@ describe("perturbGraph in ONNX Runtime", () => {
 		{ shape: [4100], gap: 11 },
 		{ shape: [2, 8], gap: 9000 },
 	];
-	it.each(KINDS.flatMap((kind) => MODES.flatMap((mode) => [8, 2 ** 45 + 4087].map((from) => ({ kind, mode, from })))))(
-		"adds scale · z to the tensors of a model: $kind, $mode, from $from",
-		async ({ kind, mode, from }) => {
+	it.each(KINDS.flatMap((kind) => CASES.flatMap((each) => [8, 2 ** 45 + 4087].map((from) => ({ ...each, kind, from })))))(
+		"adds scale · z to the tensors of a model on $provider: $kind, $mode, from $from",
+		async ({ provider, kind, mode, from }) => {
 			let at = from;
 			const tensors = shapes.map(({ shape, gap }, i) => {
 				const tensor = { weights: `w${i}`, output: `o${i}`, shape, from: at + gap };
 				at = tensor.from + shape.reduce((a, b) => a * b, 1);
 				return tensor;
 			});
-			const perturb = await perturber(kind, mode, tensors);
+			const perturb = await perturber(provider, kind, mode, tensors);
 			const family = randomFrom(new Uint8Array(32).fill(7));
 			const weights = Object.fromEntries(
 				tensors.map(({ weights, shape }, i) => [
@@ -155,7 +173,7 @@ describe("perturbGraph in ONNX Runtime", () => {
 	);
 });
 
-describe.runIf(provider === "webgpu")("on a device", () => {
+describe.skipIf(onDevice === undefined)("on a device", () => {
 	it("keeps weights there from step to step", async () => {
 		const tensors = [{ weights: "w", output: "o", shape: [300], from: 7 }];
 		const part = perturbGraph({ prefix: "z.", source: sourceOf("noise/1", "plain"), scale: "scale", tensors });
@@ -166,6 +184,7 @@ describe.runIf(provider === "webgpu")("on a device", () => {
 			{ ...value, name: "w" },
 		];
 		const model = graphModel([part], inputs, [{ ...value, name: "o" }]);
+		const options = optionsOf("webgpu");
 		const resident = await ort.InferenceSession.create(model, { ...options, preferredOutputLocation: { o: "gpu-buffer" } });
 		const last = await ort.InferenceSession.create(model, options);
 		const family = randomFrom(new Uint8Array(32).fill(9));

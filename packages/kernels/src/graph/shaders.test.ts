@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { webgpuDevice } from "@rondo/testkit/webgpu-device";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { fromHex } from "../hash.js";
@@ -26,18 +27,14 @@ const groupKey = (family: Random, group: number): Uint32Array => streamKeyOf(fam
 const streamKey = (family: Random, kind: NoiseKind, k: number): Uint32Array =>
 	kind === "noise/1" ? streamKeyOf(family.at(k)) : groupKey(family, Math.floor(k / 4096));
 
-// A device needs a Vulkan driver; a software one will do. RONDO_TEST_WEBGPU=1 makes its absence an error, as it makes that of
-// libraries which Dawn's bindings link to.
-const dawn = await import("webgpu").catch((error: unknown) => {
-	if (process.env.RONDO_TEST_WEBGPU === "1") throw error;
+const device = await webgpuDevice(async () => {
+	const dawn = await import("webgpu");
+	Object.assign(globalThis, dawn.globals);
+	const gpu = dawn.create([]);
+	// Dawn's bindings crash once the root object is collected while its devices work.
+	Object.assign(globalThis, { gpuOfShaderTests: gpu });
+	return (await gpu.requestAdapter())?.requestDevice();
 });
-if (dawn !== undefined) Object.assign(globalThis, dawn.globals);
-const gpu = dawn?.create([]);
-// Dawn's bindings crash once the root object is collected while its devices work.
-Object.assign(globalThis, { gpuOfShaderTests: gpu });
-const adapter = await gpu?.requestAdapter();
-const device = await adapter?.requestDevice();
-const required = process.env.RONDO_TEST_WEBGPU === "1";
 
 /** Runs a shader; the last buffer is the result. */
 async function run(
@@ -83,7 +80,7 @@ const pipelines = new Map<string, GPUComputePipeline>();
 
 const signsOf = (values: ArrayLike<number>): string => Array.from(values, (z) => (z === 1 ? "+" : z === -1 ? "-" : "?")).join("");
 
-describe.skipIf(device === undefined && !required)("shaders on a WebGPU device", () => {
+describe.skipIf(device === undefined)("shaders on a WebGPU device", () => {
 	it("make the published signs", async () => {
 		for (const { key, signs } of golden.cases)
 			for (const { kind, k, from, values } of signs) {
