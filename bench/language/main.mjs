@@ -1,0 +1,113 @@
+// A pretrained language model, fine-tuned federatedly on the lines of Shakespeare's characters: `npm run bench:language`, after a
+// build. Real round machine, real encodings, ONNX trainer; the clients take turns in this process.
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { createRegistry } from "@rondo/algorithms";
+import { simulate } from "@rondo/simulation";
+import { createOnnxTrainer, generate, LLAMA2C_BEGIN } from "@rondo/trainer-onnx";
+import { checkFiles, loadSpeakers, loadStories } from "./data.mjs";
+
+const REFERENCE_TEXT =
+	"Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball";
+
+const CASES = {
+	fedavg: { rounds: 12, options: { learningRate: 0.5, batchSize: 4, localEpochs: 1 } },
+	fedkseed: { rounds: 30, options: { candidates: 4096, localSteps: 50, learningRate: 1e-4, epsilon: 1e-3, batchSize: 8 } },
+};
+
+const { values } = parseArgs({
+	options: {
+		data: { type: "string", default: fileURLToPath(new URL("../../../shared/data", import.meta.url)) },
+		strategy: { type: "string", multiple: true, default: Object.keys(CASES) },
+		clients: { type: "string", default: "32" },
+		cohort: { type: "string", default: "8" },
+		rounds: { type: "string" },
+		length: { type: "string", default: "128" },
+		device: { type: "string", default: "cpu" },
+		threads: { type: "string", default: String(availableParallelism()) },
+		// Other options of the strategy, as JSON.
+		options: { type: "string", default: "{}" },
+		seed: { type: "string", default: "1" },
+	},
+});
+const registry = createRegistry();
+const seedOf = (digit) => `${digit}${values.seed.padStart(63, "0")}`;
+const [clients, cohort, length] = [values.clients, values.cohort, values.length].map(Number);
+
+checkFiles(values.data);
+const model = loadStories(values.data);
+const { manifest, layout, weights, tokenizer } = model;
+const trainer = await createOnnxTrainer({ manifest, layout, device: values.device, threads: Number(values.threads) });
+const textOf = (tokens) => tokenizer.decode([LLAMA2C_BEGIN, ...tokens], { skip_special_tokens: true });
+const continued = async (at, text, maxTokens) => {
+	const prompt = text === "" ? [LLAMA2C_BEGIN] : tokenizer.encode(text).ids;
+	const added = await generate(trainer, at, { prompt, maxTokens, contextLength: model.contextLength, end: LLAMA2C_BEGIN });
+	return textOf([...prompt.slice(1), ...added]);
+};
+
+console.log(`stories260K: ${layout.length} parameters, ${trainer.description}`);
+const story = await continued(weights, "", 80);
+console.log(`greedy text: ${story}`);
+if (!story.startsWith(REFERENCE_TEXT)) throw new Error(`the greedy text must begin: ${REFERENCE_TEXT}`);
+
+const { speakers, heldOut } = loadSpeakers(values.data, tokenizer, { clients, length });
+const sizes = speakers.map(({ tokens }) => tokens);
+console.log(
+	`${speakers.length} clients with ${Math.min(...sizes)} to ${Math.max(...sizes)} tokens in examples of ${length}, cohorts of ${cohort}; ${heldOut.numExamples} examples held out`,
+);
+const lossOf = async (at) => (await trainer.evaluate(at, heldOut)).loss;
+const before = await lossOf(weights);
+
+/** Bytes of one task: of clients that take part for the first time, and of the others. */
+function bytesPerTask(rounds) {
+	const seen = new Set();
+	const kinds = { first: [], later: [] };
+	for (const { clients: who, bytesDown, bytesUp } of rounds) {
+		const known = who.filter((client) => seen.has(client)).length;
+		if (known === 0) kinds.first.push({ down: bytesDown / who.length, up: bytesUp / who.length });
+		if (known === who.length) kinds.later.push({ down: bytesDown / who.length, up: bytesUp / who.length });
+		for (const client of who) seen.add(client);
+	}
+	const most = (list, pick) => (list.length === 0 ? undefined : Math.max(...list.map(pick)));
+	return {
+		up: most([...kinds.first, ...kinds.later], ({ up }) => up),
+		firstDown: most(kinds.first, ({ down }) => down),
+		laterDown: most(kinds.later, ({ down }) => down),
+	};
+}
+
+const bytes = (count) => (count === undefined ? "-" : `${Math.round(count)} B`);
+const rows = [["strategy", "rounds", "loss before", "loss after", "up/client/round", "down/client/round", "first task down", "seconds"]];
+for (const name of values.strategy) {
+	const scenario = CASES[name];
+	if (scenario === undefined) throw new Error(`--strategy ${name}: known are ${Object.keys(CASES).join(", ")}`);
+	const rounds = Number(values.rounds ?? scenario.rounds);
+	const startedMs = performance.now();
+	const result = await simulate({
+		strategy: registry.strategy(name),
+		options: { ...scenario.options, cohortSize: cohort, ...JSON.parse(values.options) },
+		layout,
+		initial: weights,
+		publicSeed: seedOf("a"),
+		secretSeed: seedOf("b"),
+		clients: speakers.map(({ name: id, data }) => ({ id, data, trainer })),
+		rounds,
+		evaluate: async (at) => ({ loss: await lossOf(at) }),
+		settings: { evaluateEvery: Math.max(1, Math.floor(rounds / 10)) },
+		keepReports: false,
+		onCommit: ({ round, metrics, evaluation }) => {
+			const measured = evaluation === undefined ? "" : `, held out ${evaluation.loss.toFixed(3)}`;
+			console.log(`${name} round ${round}/${rounds}: training loss ${metrics["client.loss"]?.toFixed(3)}${measured}`);
+		},
+	});
+	if (result.phase !== "completed") throw new Error(`${name} ended ${result.phase}: ${result.reason}`);
+	const seconds = (performance.now() - startedMs) / 1000;
+	const { up, firstDown, laterDown } = bytesPerTask(result.rounds);
+	const after = await lossOf(result.weights);
+	console.log(`${name} writes: ${await continued(result.weights, "My lord,", 60)}`);
+	rows.push([name, String(rounds), before.toFixed(3), after.toFixed(3), bytes(up), bytes(laterDown), bytes(firstDown), seconds.toFixed(0)]);
+}
+await trainer.dispose();
+const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+for (const row of rows) console.log(row.map((cell, i) => cell.padStart(widths[i])).join("  "));
