@@ -6,6 +6,7 @@ export { type ImportedModel, type ImportOptions, importOnnx, importOnnxFile } fr
 export { LOSSES, type LossName } from "./losses.js";
 export type { OnnxManifest } from "./model.js";
 export { type LenetConfig, lenet, type MlpConfig, mlp, type ResnetConfig, resnet8 } from "./models/classifiers.js";
+export { exportOnnx } from "./models/export-onnx.js";
 export { type ChooseToken, type GenerateOptions, generate, greedy, sampling } from "./models/generate.js";
 export { type Gpt2Config, gpt2 } from "./models/gpt2.js";
 export { type LlamaConfig, llama } from "./models/llama.js";

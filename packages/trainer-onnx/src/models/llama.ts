@@ -108,8 +108,8 @@ function rotary(
 		turn[a * headWidth + b] = 1;
 	}
 	const perPosition = w.node("Unsqueeze", [w.node("Cast", [positions], { to: { int: 1 } }), w.int64s(1, 2)]);
-	const angles = w.node("Mul", [perPosition, w.constant({ type: "float32", dims: [headWidth], data: frequencies })]);
+	const angles = w.node("Mul", [perPosition, w.constant({ type: "float32", dims: [headWidth], data: frequencies }, "rotary_emb.inv_freq")]);
 	const [cos, sin] = [w.node("Cos", [angles]), w.node("Sin", [angles])];
-	const matrix = w.constant({ type: "float32", dims: [headWidth, headWidth], data: turn });
+	const matrix = w.constant({ type: "float32", dims: [headWidth, headWidth], data: turn }, "rotary_emb.turn");
 	return (x) => w.node("Add", [w.node("Mul", [x, cos]), w.node("Mul", [w.node("MatMul", [x, matrix]), sin])]);
 }

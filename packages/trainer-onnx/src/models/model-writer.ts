@@ -82,8 +82,8 @@ export class ModelWriter {
 		return name;
 	}
 
-	constant(tensor: Tensor): string {
-		const name = `c${this.#constants.size}`;
+	/** @param name as PyTorch names buffers, where an import would take the constant for a weight */
+	constant(tensor: Tensor, name = `c${this.#constants.size}`): string {
 		this.#constants.set(name, tensor);
 		return name;
 	}
