@@ -1,4 +1,4 @@
-# Two images: `coordinator` (the default) and `agent` (the `rondo` command with the TensorFlow.js trainer and MNIST).
+# Two images: `coordinator` (the default) and `agent` (the `rondo` command with both trainers and MNIST).
 #   docker build --target coordinator -t rondo-coordinator .
 #   docker build --target agent -t rondo-agent .
 
@@ -13,7 +13,7 @@ FROM build AS coordinator-files
 RUN node tools/collect-app.mjs @rondo/coordinator /collected
 
 FROM build AS agent-files
-RUN node tools/collect-app.mjs @rondo/cli /collected
+RUN node tools/collect-app.mjs @rondo/cli /collected onnxruntime-node onnxruntime-common
 
 # Node alone: no package manager.
 FROM docker.io/library/node:24-bookworm-slim AS runtime

@@ -15,12 +15,26 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 	"packages/protocol": ["errors"],
 	"packages/client": ["errors", "kernels", "tensors", "algorithms", "protocol"],
 	"packages/datasets": ["errors", "kernels", "algorithms"],
+	"packages/trainer-onnx": ["errors", "kernels", "tensors", "algorithms"],
 	"packages/trainer-tfjs": ["errors", "kernels", "tensors", "algorithms"],
 	"packages/simulation": ["errors", "kernels", "tensors", "algorithms", "rounds"],
 	"packages/testkit": ["errors", "kernels", "tensors", "algorithms", "rounds", "simulation"],
 	"apps/coordinator": ["errors", "kernels", "tensors", "algorithms", "rounds", "protocol"],
-	"apps/agent": ["errors", "kernels", "algorithms", "client", "datasets", "trainer-tfjs"],
-	"apps/cli": ["errors", "kernels", "tensors", "algorithms", "rounds", "coordinator", "agent", "client", "datasets", "trainer-tfjs"],
+	"apps/agent": ["errors", "kernels", "algorithms", "client", "datasets", "trainer-onnx", "trainer-tfjs"],
+	"apps/cli": [
+		"errors",
+		"kernels",
+		"tensors",
+		"algorithms",
+		"rounds",
+		"protocol",
+		"coordinator",
+		"agent",
+		"client",
+		"datasets",
+		"trainer-onnx",
+		"trainer-tfjs",
+	],
 };
 const PURE = ["packages/errors", "packages/kernels", "packages/tensors", "packages/algorithms", "packages/rounds"];
 /** Clocks, hidden randomness, and functions that ECMAScript leaves to the implementation (sqrt and abs are exact). */

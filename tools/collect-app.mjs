@@ -1,5 +1,6 @@
 // Build step of the container images: collects one app and what it needs in production, and nothing else.
-//   node tools/collect-app.mjs WORKSPACE FOLDER
+//   node tools/collect-app.mjs WORKSPACE FOLDER [PACKAGE...]
+// PACKAGEs are optional peers of the app that it shall have, with what they need at run time.
 // Runs in a throw-away copy of the repository that is already built: it replaces node_modules.
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, lstatSync, readdirSync, realpathSync, rmSync } from "node:fs";
@@ -7,8 +8,10 @@ import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
-const [workspace, to] = process.argv.slice(2);
-if (workspace === undefined || to === undefined) throw new Error("usage: node tools/collect-app.mjs WORKSPACE FOLDER");
+const [workspace, to, ...peers] = process.argv.slice(2);
+if (workspace === undefined || to === undefined) throw new Error("usage: node tools/collect-app.mjs WORKSPACE FOLDER [PACKAGE...]");
+
+for (const name of peers) cpSync(join(root, "node_modules", name), join(to, "node_modules", name), { recursive: true });
 
 // The optional packages are development's too: Prisma's command line and TypeScript are optional peers of its client.
 const install = ["ci", "--omit=dev", "--omit=optional", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"];
@@ -39,3 +42,12 @@ function prune(folder) {
 	}
 }
 prune(to);
+
+/** Of the native libraries of ONNX Runtime, this machine's alone. */
+const libraries = join(to, "node_modules/onnxruntime-node/bin/napi-v6");
+if (existsSync(libraries)) {
+	for (const platform of readdirSync(libraries)) {
+		for (const arch of readdirSync(join(libraries, platform)))
+			if (platform !== process.platform || arch !== process.arch) rmSync(join(libraries, platform, arch), { recursive: true });
+	}
+}

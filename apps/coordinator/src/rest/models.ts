@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { arrayFrom, bytesPerElement, CHUNK_BYTES } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
+import { LIMITS } from "@rondo/protocol";
 import { checkLayout, type Layout } from "@rondo/tensors";
 import { Type } from "@sinclair/typebox";
 import type { FastifyRequest } from "fastify";
@@ -61,7 +62,7 @@ export const modelRoutes: Area = (api, services, { maxBlobBytes }) => {
 		},
 		async ({ body: { name, weights, manifest, layout: given }, actor }, reply) => {
 			const layout = checkLayout(given);
-			checkManifest(manifest);
+			checkDescription(layout, manifest);
 			await checkWeights(services, weights, layout);
 			const id = randomUUID();
 			const row = await store.createModel(
@@ -100,9 +101,20 @@ export const modelRoutes: Area = (api, services, { maxBlobBytes }) => {
 	);
 };
 
-/** A database cannot keep NUL characters in JSON. */
-function checkManifest(manifest: unknown): void {
-	if (/(^|[^\\])(\\\\)*\\u0000/.test(JSON.stringify(manifest))) {
+/** A database cannot keep NUL characters in JSON, and clients take descriptions up to the protocol's limits. */
+function checkDescription(layout: Layout, manifest: unknown): void {
+	const json = JSON.stringify(manifest);
+	for (const [field, text, limit] of [
+		["layout", JSON.stringify(layout), LIMITS.layoutBytes],
+		["manifest", json, LIMITS.manifestBytes],
+	] as const) {
+		const bytes = Buffer.byteLength(text);
+		if (bytes > limit)
+			throw new RondoError("TOO_LARGE", `${field} has ${bytes} bytes as JSON, clients take at most ${limit}`, {
+				details: { field, bytes, limit },
+			});
+	}
+	if (/(^|[^\\])(\\\\)*\\u0000/.test(json)) {
 		throw new RondoError("INVALID_ARGUMENT", "manifest holds text with a NUL character", { details: { field: "manifest" } });
 	}
 }

@@ -11,7 +11,7 @@ import { openSyncIo } from "../../src/blobs/sync-io.js";
 import { loadConfig } from "../../src/config/load-config.js";
 import { importWeights } from "../../src/engine/import-weights.js";
 import { createRestServer } from "../../src/rest/server.js";
-import type { RunNotice, Services } from "../../src/services.js";
+import type { RunNotice, RunService, Services } from "../../src/services.js";
 import type {
 	AuditRow,
 	AuditWrite,
@@ -20,6 +20,7 @@ import type {
 	Page,
 	RoundRow,
 	RunRow,
+	Store,
 	TaskRow,
 	TokenRow,
 	TokenScope,
@@ -166,7 +167,9 @@ const freshWorld = (): World => ({
 });
 
 /** A REST server over an in-memory world with one run, model, client and three tokens. Close it with `close`. */
-export async function startFake(options: { readonly log?: Logger; readonly flags?: Record<string, unknown> } = {}) {
+export async function startFake(
+	options: { readonly log?: Logger; readonly flags?: Record<string, unknown>; readonly runs?: (store: Store) => RunService } = {},
+) {
 	const config = loadConfig({ env: {}, flags: options.flags ?? {} });
 	const folder = mkdtempSync(join(tmpdir(), "rondo-rest-"));
 	const world = freshWorld();
@@ -294,7 +297,8 @@ export async function startFake(options: { readonly log?: Logger; readonly flags
 		},
 	};
 	// Only what routes use is there.
-	const app = createRestServer(services as unknown as Services, config);
+	const runs = options.runs?.(services.store as unknown as Store) ?? services.runs;
+	const app = createRestServer({ ...services, runs } as unknown as Services, config);
 	return {
 		app,
 		world,

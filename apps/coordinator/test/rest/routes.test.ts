@@ -106,6 +106,12 @@ describe("models", () => {
 			field: "layout.tensors.0.dtype",
 			value: "f32",
 		});
+		expect(await make({ manifest: "x".repeat(2 ** 20 - 1) })).toMatchObject({
+			status: 413,
+			code: "TOO_LARGE",
+			field: "manifest",
+			detail: "manifest has 1048577 bytes as JSON, clients take at most 1048576",
+		});
 		expect(await make({ manifest: { text: "a\u0000b" } })).toMatchObject({ status: 400, field: "manifest" });
 		expect((await make({ manifest: { text: "a\\u0000b" } })).id).toBeTypeOf("string");
 		const infinite = await fake.blobs.put(new Uint8Array(Float32Array.from({ length: 9 }, () => Number.POSITIVE_INFINITY).buffer));
