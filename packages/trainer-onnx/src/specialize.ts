@@ -1,20 +1,11 @@
+import { totalmem } from "node:os";
 import { RondoError } from "@rondo/errors";
 import type { StaticGraph } from "./gradients/differentiate.js";
 import { prune } from "./graph/check-graph.js";
-import { encodeGraph } from "./graph/encode.js";
 import type { Ref } from "./graph/graph-builder.js";
-import {
-	bytesPerElement,
-	type ElementArray,
-	type ElementType,
-	type Graph,
-	type Node,
-	newArray,
-	nodeTitle,
-	sizeOf,
-	type Tensor,
-} from "./graph/ir.js";
-import type { Ort, OrtTensor } from "./session/runtime.js";
+import { bytesPerElement, type Graph, type Node, newArray, nodeTitle, sizeOf, type Tensor } from "./graph/ir.js";
+import type { Ort } from "./session/runtime.js";
+import { checkBytes, messageOf, run, SIZE_OPERATORS, staticSizes } from "./static-sizes.js";
 
 /** A model for inputs of fixed sizes. */
 export interface SpecializedModel extends StaticGraph {
@@ -27,30 +18,32 @@ export interface SpecializedModel extends StaticGraph {
 
 /** Operators whose results differ in size from data to data. */
 const DATA_DEPENDENT = new Set(["NonZero", "Unique", "Compress", "NonMaxSuppression", "StringSplit"]);
-/** Operators whose result is the same for all data of one size. */
-const SIZE_OPERATORS = new Set(["Shape", "Size"]);
 const RANDOM = new Set(["RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial"]);
 /** All values of a step at once, bytes: beyond it a model of damaged or hostile sizes would take the machine's memory. */
-const DEFAULT_MAX_BYTES = 8 * 2 ** 30;
+const DEFAULT_MAX_BYTES = Math.min(
+	8 * 2 ** 30,
+	Math.floor(process.constrainedMemory() > 0 ? Math.min(totalmem(), process.constrainedMemory()) : totalmem()) / 2,
+);
 
 export interface SpecializeOptions {
 	/** Sizes of each input of the graph. */
 	readonly inputs: ReadonlyMap<string, readonly number[]>;
-	/** Most bytes that all values of one forward pass may take; default 8 GiB. */
+	/** Most bytes that all values of one forward pass may take; default 8 GiB, or half of the memory where that is less. */
 	readonly maxBytes?: number;
 }
 
 /**
  * Fixes the sizes of a model: afterwards the dimensions of every value are known, and what depends neither on data nor on
  * parameters is a constant, arithmetic on shapes included. Dimensions and constants are those that ONNX Runtime finds when it
- * runs the model once on zeros, so every operator that it knows is covered.
+ * runs the model once on zeros, so every operator that it knows is covered; before that `staticSizes` makes sure that this
+ * takes no more memory than it may.
  * @throws INVALID_ARGUMENT for sizes that the model does not go with, BAD_MODEL for a model that cannot be run, TOO_LARGE for
  * one whose values take more than `maxBytes`
  */
 export async function specialize(ort: Ort, graph: Graph, options: SpecializeOptions): Promise<SpecializedModel> {
 	const pruned = prune(graph);
 	const varying = varyingValues(pruned);
-	const probed = await probe(ort, pruned, options);
+	const probed = await probe(ort, pruned, varying, options);
 	const refs = new Map<string, Ref>();
 	const constants = new Map(pruned.initializers);
 	for (const [name, { type, dims }] of probed) refs.set(name, { name, type, dims });
@@ -89,14 +82,17 @@ function varyingValues({ inputs, nodes }: Graph): ReadonlySet<string> {
 }
 
 /** All values of one run on zeros, by name. */
-async function probe(ort: Ort, graph: Graph, { inputs, maxBytes = DEFAULT_MAX_BYTES }: SpecializeOptions): Promise<Map<string, Tensor>> {
+async function probe(
+	ort: Ort,
+	graph: Graph,
+	varying: ReadonlySet<string>,
+	{ inputs, maxBytes = DEFAULT_MAX_BYTES }: SpecializeOptions,
+): Promise<ReadonlyMap<string, Tensor>> {
 	const fixed: Graph = {
 		...graph,
 		inputs: graph.inputs.map((input) => ({ ...input, dims: inputs.get(input.name) ?? input.dims })),
 		outputs: [],
 	};
-	const made = graph.nodes.flatMap(({ outputs }) => outputs.filter((output) => output !== ""));
-	const feeds: Record<string, OrtTensor> = {};
 	const values = new Map<string, Tensor>();
 	for (const { name, type, dims } of fixed.inputs) {
 		const sizes = (dims ?? []).map((size) => (typeof size === "number" ? size : -1));
@@ -109,50 +105,17 @@ async function probe(ort: Ort, graph: Graph, { inputs, maxBytes = DEFAULT_MAX_BY
 				},
 			);
 		checkBytes(sizeOf(sizes) * bytesPerElement(type), `input ${JSON.stringify(name)} of dimensions [${sizes.join(", ")}]`, maxBytes);
-		const zeros: Tensor = { type, dims: sizes, data: newArray(type, sizeOf(sizes)) };
-		feeds[name] = new ort.Tensor(type as "float32", zeros.data as Float32Array, sizes);
-		values.set(name, zeros);
+		values.set(name, { type, dims: sizes, data: newArray(type, 0) });
 	}
-	if (made.length === 0) return values;
-	const session = await openProbe(ort, encodeGraph(fixed, made));
+	const { graph: left, constants } = await staticSizes(ort, { graph: fixed, varying, maxBytes });
+	for (const [name, tensor] of constants) values.set(name, tensor);
+	if (left.nodes.length === 0) return values;
 	try {
-		let bytes = 0;
-		for (const metadata of session.outputMetadata) {
-			if (!metadata.isTensor) throw new RondoError("BAD_MODEL", `value ${JSON.stringify(metadata.name)} is not a tensor`);
-			const sizes = metadata.shape.map((size) => (typeof size === "number" ? size : 1));
-			bytes += sizeOf(sizes) * 4;
-			checkBytes(bytes, `all values up to ${JSON.stringify(metadata.name)} (dimensions [${metadata.shape.join(", ")}])`, maxBytes);
-		}
-		const results = await session.run(feeds);
-		for (const [name, tensor] of Object.entries(results))
-			values.set(name, { type: tensor.type as ElementType, dims: tensor.dims, data: tensor.data as ElementArray });
+		for (const [name, tensor] of await run(ort, left)) values.set(name, tensor);
 		return values;
 	} catch (cause) {
 		if (cause instanceof RondoError) throw cause;
 		const sizes = fixed.inputs.map(({ name, dims }) => `${name} [${dims?.join(", ")}]`).join(", ");
 		throw new RondoError("INVALID_ARGUMENT", `the model does not run on inputs ${sizes}: ${messageOf(cause)}`, { cause });
-	} finally {
-		await session.release();
 	}
 }
-
-async function openProbe(ort: Ort, bytes: Uint8Array<ArrayBuffer>): ReturnType<Ort["InferenceSession"]["create"]> {
-	try {
-		return await ort.InferenceSession.create(bytes, {
-			executionProviders: ["cpu"],
-			graphOptimizationLevel: "disabled",
-			logSeverityLevel: 4,
-		});
-	} catch (cause) {
-		throw new RondoError("BAD_MODEL", `ONNX Runtime refuses the model: ${messageOf(cause)}`, { cause });
-	}
-}
-
-function checkBytes(bytes: number, what: string, maxBytes: number): void {
-	if (bytes <= maxBytes) return;
-	throw new RondoError("TOO_LARGE", `${what} would take ${bytes} bytes, more than the limit of ${maxBytes}`, {
-		details: { bytes, limit: maxBytes },
-	});
-}
-
-const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

@@ -1,5 +1,5 @@
 import { differentiate } from "./gradients/differentiate.js";
-import { prune } from "./graph/check-graph.js";
+import { RESERVED_PREFIX as PREFIX, prune } from "./graph/check-graph.js";
 import { GraphBuilder, type Ref } from "./graph/graph-builder.js";
 import { type Graph, type Node, sizeOf, type Tensor, type Value } from "./graph/ir.js";
 import { buildLoss, isLossName, type LabelSpec, type Loss, labelsFor } from "./losses.js";
@@ -7,8 +7,6 @@ import type { OnnxModel } from "./model.js";
 import { clipGradients, type OptimizerPlan } from "./optimizer.js";
 import type { SpecializedModel } from "./specialize.js";
 
-/** Starts the names of all that is added to a model. */
-const PREFIX = "rondo/";
 /** Inputs and outputs of the graphs made here. */
 export const LABELS = `${PREFIX}labels`;
 export const LOSS = `${PREFIX}loss`;

@@ -42,6 +42,7 @@ export interface Node {
   opType?: string | undefined;
   attribute: Attribute[];
   domain?: string | undefined;
+  metadataProps: StringEntry[];
 }
 
 export interface Model {
@@ -403,7 +404,15 @@ export const ValueInfo: MessageFns<ValueInfo> = {
 };
 
 function createBaseNode(): Node {
-  return { input: [], output: [], name: undefined, opType: undefined, attribute: [], domain: undefined };
+  return {
+    input: [],
+    output: [],
+    name: undefined,
+    opType: undefined,
+    attribute: [],
+    domain: undefined,
+    metadataProps: [],
+  };
 }
 
 export const Node: MessageFns<Node> = {
@@ -425,6 +434,9 @@ export const Node: MessageFns<Node> = {
     }
     if (message.domain !== undefined) {
       writer.uint32(58).string(message.domain);
+    }
+    for (const v of message.metadataProps) {
+      StringEntry.encode(v!, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -490,6 +502,14 @@ export const Node: MessageFns<Node> = {
             message.domain = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.metadataProps.push(StringEntry.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -513,6 +533,7 @@ export const Node: MessageFns<Node> = {
     message.opType = object.opType ?? undefined;
     message.attribute = object.attribute?.map((e) => Attribute.fromPartial(e)) || [];
     message.domain = object.domain ?? undefined;
+    message.metadataProps = object.metadataProps?.map((e) => StringEntry.fromPartial(e)) || [];
     return message;
   },
 };

@@ -4,11 +4,13 @@ import { type Graph, type Node, nodeTitle, sizeOf } from "./ir.js";
 /** Oldest and newest opset of ONNX that models may be in. */
 export const MIN_OPSET = 13;
 export const MAX_OPSET = 21;
+/** Starts the names of what is added to models. */
+export const RESERVED_PREFIX = "rondo/";
 
 /**
  * The same graph with its nodes in an order in which they can be run: the given order, where that is one already.
- * @throws BAD_MODEL for a value that two places make, one that none makes, a cycle, an opset outside 13 to 21, or
- * declared dimensions beyond 2^31 elements; the message names node and value
+ * @throws BAD_MODEL for a value that two places make, one that none makes, a cycle, an opset outside 13 to 21, a name that
+ * starts with "rondo/", or declared dimensions beyond 2^31 elements; the message names node and value
  */
 export function checkGraph(graph: Graph): Graph {
 	const { opset, inputs, outputs, initializers, nodes } = graph;
@@ -16,6 +18,8 @@ export function checkGraph(graph: Graph): Graph {
 		throw refuse(`the model is of opset ${opset}; opsets ${MIN_OPSET} to ${MAX_OPSET} are supported: export or convert it to one of them`);
 	const made = new Map<string, string>();
 	const make = (name: string, by: string): void => {
+		if (name.startsWith(RESERVED_PREFIX) || name === "__proto__")
+			throw refuse(`value ${JSON.stringify(name)} (${by}) has a name that is taken here; rename it in the model`, { value: name });
 		const other = made.get(name);
 		if (other !== undefined) throw refuse(`value ${JSON.stringify(name)} is made twice: by ${other} and by ${by}`, { value: name });
 		made.set(name, by);
@@ -53,22 +57,27 @@ function inOrder({ inputs, initializers, nodes }: Graph): readonly Node[] {
 	if (isOrdered(nodes, new Set(known))) return nodes;
 	const waiting = new Map<string, Node[]>();
 	const missing = new Map<Node, number>();
-	const ready: Node[] = [];
+	const ordered: Node[] = [];
 	for (const node of nodes) {
 		const open = new Set(node.inputs.filter((input) => input !== "" && !known.has(input)));
-		missing.set(node, open.size);
-		if (open.size === 0) ready.push(node);
-		for (const input of open) waiting.set(input, [...(waiting.get(input) ?? []), node]);
+		if (open.size === 0) ordered.push(node);
+		else missing.set(node, open.size);
+		for (const input of open) {
+			const readers = waiting.get(input);
+			if (readers === undefined) waiting.set(input, [node]);
+			else readers.push(node);
+		}
 	}
-	const ordered: Node[] = [];
-	for (let next = ready.shift(); next !== undefined; next = ready.shift()) {
-		ordered.push(next);
-		missing.delete(next);
-		for (const output of next.outputs) {
+	// Grows while it is walked through.
+	for (const { outputs } of ordered) {
+		for (const output of outputs) {
 			for (const node of waiting.get(output) ?? []) {
 				const left = missing.get(node)! - 1;
-				missing.set(node, left);
-				if (left === 0) ready.push(node);
+				if (left > 0) missing.set(node, left);
+				else {
+					missing.delete(node);
+					ordered.push(node);
+				}
 			}
 		}
 	}

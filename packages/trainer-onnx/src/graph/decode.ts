@@ -20,9 +20,13 @@ import {
 	typeOfNumber,
 	type Value,
 } from "./ir.js";
+import { checkWire } from "./wire-limits.js";
 
 /** Most elements of one tensor: what one typed array of 8-byte elements can hold here. */
 const MAX_ELEMENTS = 2 ** 31;
+const MAX_RANK = 32;
+/** Characters of a name; longer ones would fill messages and logs. */
+const MAX_NAME_LENGTH = 2048;
 
 /** Where the bytes of a tensor lie that are not in the model file itself. */
 export interface ExternalData {
@@ -33,8 +37,8 @@ export interface ExternalData {
 	readonly length: number | undefined;
 }
 
-/** Reads the bytes that a tensor keeps in another file. */
-export type ReadExternal = (tensor: string, data: ExternalData) => Uint8Array;
+/** Reads the bytes that a tensor keeps in another file. @param title names the tensor in messages @param data `bytes`: how many the tensor has */
+export type ReadExternal = (title: string, data: ExternalData & { readonly bytes: number }) => Uint8Array;
 
 export interface DecodeOptions {
 	/** Absent: external data are refused. */
@@ -47,9 +51,11 @@ const refuse = (message: string, details: Readonly<Record<string, unknown>> = {}
 /**
  * Reads an ONNX file. Structure is checked by `checkGraph`, operators by whoever runs them.
  * @throws BAD_MODEL that names node, tensor or value for anything that is no such file, or uses a part of the format that
- * training graphs have no use for (control flow, functions, sparse or text tensors)
+ * training graphs have no use for (control flow, functions, sparse or text tensors); TOO_LARGE for a file that would take
+ * far more memory than it has bytes
  */
 export function decodeGraph(bytes: Uint8Array, options: DecodeOptions = {}): Graph {
+	checkWire(bytes);
 	let model: Model;
 	try {
 		model = Model.decode(bytes);
@@ -73,7 +79,8 @@ export function decodeGraph(bytes: Uint8Array, options: DecodeOptions = {}): Gra
 
 	const initializers = new Map<string, Tensor>();
 	for (const message of graph.initializer) {
-		const name = message.name ?? "";
+		const name = nameOf(message.name, "an initializer");
+		if (name === "") throw refuse("an initializer has no name");
 		if (initializers.has(name)) throw refuse(`initializer ${JSON.stringify(name)} occurs twice`, { tensor: name });
 		initializers.set(name, decodeTensor(message, `initializer ${JSON.stringify(name)}`, options));
 	}
@@ -91,18 +98,29 @@ export function decodeGraph(bytes: Uint8Array, options: DecodeOptions = {}): Gra
 const normalDomain = (domain: string | undefined): string => (domain === undefined || domain === "ai.onnx" ? "" : domain);
 
 function decodeNode(message: NodeMessage, options: DecodeOptions): Node {
-	const head = { op: message.opType ?? "", domain: normalDomain(message.domain), name: message.name ?? "" };
+	const head = {
+		op: nameOf(message.opType, "an operator"),
+		domain: nameOf(normalDomain(message.domain), "a domain"),
+		name: nameOf(message.name, "a node"),
+	};
+	for (const value of [...message.input, ...message.output]) nameOf(value, "a value");
 	const title = `${head.op} node ${JSON.stringify(head.name === "" ? (message.output[0] ?? "") : head.name)}`;
-	const attributes: Record<string, Attribute> = {};
+	const attributes = new Map<string, Attribute>();
 	for (const attribute of message.attribute) {
-		const name = attribute.name ?? "";
-		const value = decodeAttribute(attribute, `${title}: attribute ${JSON.stringify(name)}`, options);
-		if (value !== undefined) attributes[name] = value;
+		const name = nameOf(attribute.name, "an attribute");
+		if (attributes.has(name)) throw refuse(`${title}: attribute ${JSON.stringify(name)} occurs twice`);
+		attributes.set(name, decodeAttribute(attribute, `${title}: attribute ${JSON.stringify(name)}`, options));
 	}
-	return { ...head, inputs: message.input, outputs: message.output, attributes };
+	return { ...head, inputs: message.input, outputs: message.output, attributes: Object.fromEntries(attributes) };
 }
 
-function decodeAttribute(message: AttributeMessage, title: string, options: DecodeOptions): Attribute | undefined {
+function nameOf(name = "", what: string): string {
+	if (name.length > MAX_NAME_LENGTH)
+		throw refuse(`the name of ${what} has ${name.length} characters, more than ${MAX_NAME_LENGTH}: ${JSON.stringify(name.slice(0, 60))}…`);
+	return name;
+}
+
+function decodeAttribute(message: AttributeMessage, title: string, options: DecodeOptions): Attribute {
 	const text = new TextDecoder();
 	switch (message.type) {
 		case 1:
@@ -128,37 +146,44 @@ function decodeAttribute(message: AttributeMessage, title: string, options: Deco
 	}
 }
 
-function decodeValue({ name = "", type }: ValueInfo, kind: string): Value {
+function decodeValue({ name: given, type }: ValueInfo, kind: string): Value {
+	const name = nameOf(given, `an ${kind}`);
+	if (name === "") throw refuse(`an ${kind} has no name`);
 	const title = `${kind} ${JSON.stringify(name)}`;
 	const tensor = type?.tensorType;
 	if (tensor === undefined) throw refuse(`${title} is not a tensor`, { value: name });
 	const dims = tensor.shape?.dim.map(({ dimValue, dimParam }, i): Dim => {
-		if (dimValue === undefined) return dimParam === undefined || dimParam === "" ? null : dimParam;
+		if (dimValue === undefined) return dimParam === undefined || dimParam === "" ? null : nameOf(dimParam, "a dimension");
 		const size = Number(dimValue);
 		if (!(Number.isSafeInteger(size) && size >= 0)) throw refuse(`${title}: dimension ${i} is ${dimValue}`, { value: name });
 		return size;
 	});
+	if (dims !== undefined && dims.length > MAX_RANK) throw refuse(`${title} has ${dims.length} dimensions, more than ${MAX_RANK}`);
 	return { name, type: elementType(tensor.elemType, title), dims };
 }
 
 function elementType(number: number | undefined, title: string): ElementType {
 	const type = typeOfNumber(number ?? 0);
-	if (type === undefined) throw refuse(`${title} has element type ${number ?? 0}, which is not supported`);
+	if (type === undefined)
+		throw refuse(`${title} has element type ${number ?? 0}, which is not supported: numbers and truth values of ONNX's types 1 to 16 are`);
 	return type;
 }
 
 function decodeTensor(message: TensorMessage, title: string, { readExternal }: DecodeOptions): Tensor {
 	const type = elementType(message.dataType, title);
+	if (message.dims.length > MAX_RANK) throw refuse(`${title} has ${message.dims.length} dimensions, more than ${MAX_RANK}`);
 	const dims = message.dims.map(Number);
 	const elements = sizeOf(dims);
 	if (!dims.every((size) => Number.isSafeInteger(size) && size >= 0) || !(elements <= MAX_ELEMENTS))
-		throw refuse(`${title} has dimensions [${message.dims.join(", ")}]; they must be non-negative and hold at most 2^31 elements`);
+		throw refuse(`${title} has dimensions [${message.dims.join(", ")}]; they must be non-negative and hold at most 2^31 elements`, {
+			tensor: message.name,
+		});
 	const bytes = elements * bytesPerElement(type);
 	let raw = message.rawData;
 	if (message.dataLocation === 1) {
 		if (readExternal === undefined)
 			throw refuse(`${title} keeps its data in another file, which cannot be read here; read the model from its folder`);
-		raw = readExternal(message.name ?? "", externalDataOf(message, title));
+		raw = readExternal(title, { ...externalDataOf(message, title), bytes });
 	}
 	if (raw !== undefined) {
 		if (raw.byteLength !== bytes)

@@ -1,3 +1,4 @@
+import { RondoError } from "@rondo/errors";
 import {
 	Attribute as AttributeMessage,
 	Model,
@@ -15,12 +16,21 @@ const IR_VERSIONS: readonly (readonly [leastOpset: number, irVersion: number])[]
 ];
 const KINDS = { float: 1, int: 2, string: 3, tensor: 4, floats: 6, ints: 7, strings: 8 } as const;
 
+/** Protocol buffers end at 2 GiB; the rest is room for everything that is no tensor. */
+const MAX_TENSOR_BYTES = 2 ** 31 - 2 ** 26;
+
 /**
  * The bytes of an ONNX file (`ModelProto`). Equal graphs give equal bytes.
  * @param untyped names of values that become outputs too; ONNX Runtime finds out what they are
+ * @throws TOO_LARGE for tensors that no ONNX file can hold
  */
 export function encodeGraph(graph: Graph, untyped: readonly string[] = []): Uint8Array<ArrayBuffer> {
 	const [, irVersion] = IR_VERSIONS.find(([least]) => graph.opset >= least)!;
+	const bytes = [...graph.initializers.values()].reduce((sum, { data }) => sum + data.byteLength, 0);
+	if (bytes > MAX_TENSOR_BYTES)
+		throw new RondoError("TOO_LARGE", `the graph's constants take ${bytes} bytes; a graph can hold ${MAX_TENSOR_BYTES}`, {
+			details: { bytes, limit: MAX_TENSOR_BYTES },
+		});
 	const domains = Object.entries(graph.domains).sort(([a], [b]) => (a < b ? -1 : 1));
 	const message = Model.fromPartial({
 		irVersion: BigInt(irVersion),
@@ -45,6 +55,7 @@ function nodeMessage({ op, domain, name, inputs, outputs, attributes }: Node): N
 		opType: op,
 		domain,
 		attribute: Object.entries(attributes).map(([key, value]) => attributeMessage(key, value)),
+		metadataProps: [],
 	};
 }
 
@@ -52,14 +63,17 @@ function attributeMessage(name: string, value: Attribute): AttributeMessage {
 	const text = new TextEncoder();
 	const kind = Object.keys(value)[0] as keyof typeof KINDS;
 	const base = { name, type: KINDS[kind] };
-	if ("int" in value) return AttributeMessage.fromPartial({ ...base, i: BigInt(value.int) });
+	if ("int" in value) return AttributeMessage.fromPartial({ ...base, i: int64(value.int) });
 	if ("float" in value) return AttributeMessage.fromPartial({ ...base, f: value.float });
 	if ("string" in value) return AttributeMessage.fromPartial({ ...base, s: text.encode(value.string) });
-	if ("ints" in value) return AttributeMessage.fromPartial({ ...base, ints: value.ints.map(BigInt) });
+	if ("ints" in value) return AttributeMessage.fromPartial({ ...base, ints: value.ints.map(int64) });
 	if ("floats" in value) return AttributeMessage.fromPartial({ ...base, floats: [...value.floats] });
 	if ("strings" in value) return AttributeMessage.fromPartial({ ...base, strings: value.strings.map((item) => text.encode(item)) });
 	return AttributeMessage.fromPartial({ ...base, t: tensorMessage("", value.tensor) });
 }
+
+/** The largest integers of 64 bits stand for "to the end" and lost their last bits when they became numbers. */
+const int64 = (value: number): bigint => (value >= 2 ** 63 ? 2n ** 63n - 1n : BigInt(value));
 
 function tensorMessage(name: string, { type, dims, data }: Tensor): TensorMessage {
 	return {

@@ -99,6 +99,7 @@ const TYPES = new Map(Object.entries(NUMBERS).map(([type, number]) => [number, t
 
 /** The number of an element type in the file format (`TensorProto.DataType`). */
 export const typeNumber = (type: ElementType): number => NUMBERS[type];
+export const isElementType = (name: string): name is ElementType => Object.hasOwn(NUMBERS, name);
 export const typeOfNumber = (number: number): ElementType | undefined => TYPES.get(number);
 
 type Constructor = { readonly BYTES_PER_ELEMENT: number; new (length: number): ElementArray };
@@ -140,6 +141,17 @@ export function scalar(type: ElementType, value: number): Tensor {
 	if (data instanceof BigInt64Array || data instanceof BigUint64Array) data[0] = BigInt(value);
 	else data[0] = value;
 	return { type, dims: [], data };
+}
+
+/** Makes names that no value of a graph has yet. */
+export function freeNames({ inputs, initializers, nodes }: Pick<Graph, "inputs" | "initializers" | "nodes">): (wanted: string) => string {
+	const taken = new Set([...inputs.map(({ name }) => name), ...initializers.keys(), ...nodes.flatMap(({ outputs }) => outputs)]);
+	return (wanted) => {
+		let name = wanted;
+		for (let i = 2; taken.has(name); i++) name = `${wanted}_${i}`;
+		taken.add(name);
+		return name;
+	};
 }
 
 /** How messages name a node: operator and name, or what it makes where it has none. */

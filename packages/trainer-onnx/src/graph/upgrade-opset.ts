@@ -1,4 +1,4 @@
-import { type Graph, int64s, type Node, type Tensor } from "./ir.js";
+import { freeNames, type Graph, int64s, type Node, type Tensor } from "./ir.js";
 
 /** The opset that graphs have at least once they are read: reductions take their axes as an input from here on. */
 export const LEAST_OPSET = 18;
@@ -23,9 +23,9 @@ const REDUCTIONS = new Set([
 export function upgradeOpset(graph: Graph): Graph {
 	if (graph.opset >= LEAST_OPSET) return graph;
 	const initializers = new Map(graph.initializers);
+	const free = freeNames(graph);
 	const constant = (near: string, tensor: Tensor): string => {
-		let name = `${near}/axes`;
-		while (initializers.has(name)) name += "_";
+		const name = free(`${near}/axes`);
 		initializers.set(name, tensor);
 		return name;
 	};

@@ -1,5 +1,5 @@
 import { sha256, toHex } from "@rondo/kernels";
-import type { Graph, Node, Tensor } from "../graph/ir.js";
+import { freeNames, type Graph, type Node, type Tensor } from "../graph/ir.js";
 
 /** Weights that are one and the same; smaller matrices may agree by chance. */
 const MIN_ELEMENTS = 16;
@@ -18,29 +18,34 @@ export interface Tie {
  */
 export function tieWeights(graph: Graph): { readonly graph: Graph; readonly ties: readonly Tie[] } {
 	const embeddings = new Set(graph.nodes.filter(({ op }) => op === "Gather").map(({ inputs }) => inputs[0]!));
-	const candidates = [...graph.initializers].filter(([, tensor]) => isMatrix(tensor));
+	const outputs = new Set(graph.outputs.map(({ name }) => name));
+	const candidates = [...graph.initializers].filter(([name, tensor]) => isMatrix(tensor) && !outputs.has(name));
 	const byContent = new Map<string, string>();
-	for (const [name, tensor] of candidates) if (embeddings.has(name)) byContent.set(contentOf(tensor), name);
+	const sizes = new Set<string>();
+	for (const [name, tensor] of candidates) {
+		if (!embeddings.has(name)) continue;
+		byContent.set(contentOf(tensor), name);
+		sizes.add(String(tensor.dims));
+	}
 	const ties: Tie[] = [];
+	const free = freeNames(graph);
 	const added: Node[] = [];
 	const renamed = new Map<string, string>();
 	const initializers = new Map(graph.initializers);
 	for (const [name, tensor] of candidates) {
 		for (const transposed of [false, true]) {
+			if (!sizes.has(String(transposed ? tensor.dims.toReversed() : tensor.dims))) continue;
 			const of = byContent.get(contentOf(transposed ? transpose(tensor) : tensor));
-			if (of === undefined || of === name || renamed.has(name)) continue;
+			if (of === undefined || of === name || renamed.has(name) || renamed.has(of)) continue;
 			ties.push({ name, of, transposed });
 			initializers.delete(name);
-			renamed.set(name, transposed ? `${name}/tied` : of);
-			if (transposed)
-				added.push({
-					op: "Transpose",
-					domain: "",
-					name: `${name}/tied`,
-					inputs: [of],
-					outputs: [`${name}/tied`],
-					attributes: { perm: { ints: [1, 0] } },
-				});
+			if (!transposed) {
+				renamed.set(name, of);
+				continue;
+			}
+			const copy = free(`${name}/tied`);
+			renamed.set(name, copy);
+			added.push({ op: "Transpose", domain: "", name: copy, inputs: [of], outputs: [copy], attributes: { perm: { ints: [1, 0] } } });
 		}
 	}
 	if (ties.length === 0) return { graph, ties };
