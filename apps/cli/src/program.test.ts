@@ -38,7 +38,7 @@ describe("the command line", () => {
 		[["token", "create"], /required option '--scope <scope>' not specified/],
 		[["token", "create", "--scope", "root"], /Allowed choices are admin, read, enrol, enrol:evaluator/],
 		[["model", "import", "dense:7", "--name", "x"], /must name the widths of the layers/],
-		[["model", "import", "weights.bin", "--name", "x"], /must end in .safetensors or .json/],
+		[["model", "import", "weights.bin", "--name", "x"], /must end in .onnx, .safetensors or .json/],
 		[["demo", "--strategy", "bogus"], /Allowed choices are fedavg, fedprox, fedkseed/],
 		[["demo", "--alpha", "-1"], /It must be a number from/],
 		[["agent", "--state-dir", "x"], /required option '--address <host:port>' not specified/],

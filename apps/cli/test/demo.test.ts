@@ -26,6 +26,10 @@ const SMALL = [
 	"dense:784-10",
 	"--seed",
 	"7",
+	"--trainer",
+	"onnx",
+	"--device",
+	"cpu",
 ];
 
 let workshop: Workshop;
@@ -43,6 +47,9 @@ describe("rondo demo", () => {
 		const running = workshop.start(demo("whole", ...SMALL));
 		const { processes } = await running.event<Processes>("processes");
 		expect(processes.map(({ name }) => name)).toEqual(["coordinator", "agent-00", "agent-01", "agent-02", "evaluator"]);
+		expect(await running.event<{ description: string }>("trainer")).toMatchObject({
+			description: expect.stringMatching(/^onnxruntime [\d.]+ on cpu \(1 thread\)/),
+		});
 		uninterrupted = await running.event<Summary>("summary");
 		expect((await running.ended).code).toBe(0);
 		expect(uninterrupted.rounds.map(({ round }) => round)).toEqual([1, 2, 3, 4]);

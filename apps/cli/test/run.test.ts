@@ -1,5 +1,6 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { decodePlain, vecsIn } from "@rondo/algorithms";
 import { readSafetensors } from "@rondo/tensors";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -15,6 +16,11 @@ interface Ready {
 	readonly grpcAddress: string;
 	readonly adminTokenFile: string;
 }
+
+const exported = (name: string): string =>
+	fileURLToPath(new URL(`../../../packages/trainer-onnx/fixtures/models/${name}`, import.meta.url));
+/** For processes that shall not find ONNX Runtime. */
+const WITHOUT_ORT = `--import ${new URL("./without-onnxruntime.mjs", import.meta.url).href}`;
 
 let workshop: Workshop;
 let serve: Rondo;
@@ -54,15 +60,33 @@ describe("a run from the command line", () => {
 		expect((await rondo(["model", "list"], env)).stdout).toContain("small");
 	});
 
-	it("enrols agents with tokens and trains with them", async () => {
+	it("imports an ONNX file", async () => {
+		const file = exported("lenet/dynamo-op18.onnx");
+		const args = ["model", "import", file, "--loss", "softmax-cross-entropy", "--freeze", "conv1.*", "--name", "lenet"];
+		const { code, stdout } = await rondo(args, env);
+		expect(code).toBe(0);
+		expect(stdout).toMatch(/^id .*\nname +lenet\n/);
+		expect(stdout).toMatch(/gradients +can be derived/);
+		expect(stdout).toMatch(/not trained \(2\)\n {2}conv1\.weight\n {2}conv1\.bias/);
+	});
+
+	it("says how to add ONNX Runtime where it is not installed", async () => {
+		const absent = await rondo(["model", "inspect", exported("lenet/dynamo-op18.onnx"), "--loss", "mse"], { NODE_OPTIONS: WITHOUT_ORT });
+		expect(absent.stderr).toContain("onnxruntime-node is not installed; add it with: npm install onnxruntime-node");
+		expect(absent.code).toBe(70);
+	});
+
+	it("enrols agents with tokens and trains with them, each with the trainer that it has", async () => {
 		const { secret } = await json<{ secret: string }>(["token", "create", "--scope", "enrol", "--max-uses", "2", "--name", "two agents"]);
 		const evaluator = await json<{ secret: string }>(["token", "create", "--scope", "enrol:evaluator"]);
-		const agent = (name: string, token: string, args: readonly string[]): Rondo =>
+		const agent = (name: string, token: string, args: readonly string[], more: Record<string, string> = {}): Rondo =>
 			workshop.start(
 				["agent", "--format", "json", "--address", ready.grpcAddress, "--state-dir", join(workshop.dir, name), "--name", name, ...args],
-				{ RONDO_TOKEN: token },
+				{ RONDO_TOKEN: token, ...more },
 			);
-		for (const index of ["0", "1"]) agents.push(agent(`agent-${index}`, secret, ["--clients", "2", "--index", index, "--examples", "200"]));
+		const part = (index: string): string[] => ["--clients", "2", "--index", index, "--examples", "200"];
+		agents.push(agent("agent-0", secret, [...part("0"), "--trainer", "onnx", "--device", "cpu", "--threads", "1"]));
+		agents.push(agent("agent-1", secret, [...part("1"), "--backend", "wasm"], { NODE_OPTIONS: WITHOUT_ORT }));
 		agents.push(agent("judge", evaluator.secret, ["--split", "test", "--partition", "all", "--examples", "100"]));
 		await Promise.all(agents.map((started) => started.event("connected")));
 		expect((await rondo(["client", "list"], env)).stdout.match(/connected/g)).toHaveLength(3);
@@ -99,6 +123,11 @@ describe("a run from the command line", () => {
 		]);
 		expect(rounds.slice(0, 3).every(({ accuracy }) => accuracy > 0)).toBe(true);
 		expect((await rondo(["run", "show", "first"], env)).stdout).toMatch(/phase +completed/);
+		const trainers = await Promise.all(agents.slice(0, 2).map((started) => started.event<{ description: string }>("trainer")));
+		expect(trainers.map(({ description }) => description)).toEqual([
+			expect.stringMatching(/^onnxruntime [\d.]+ on cpu \(1 thread\)/),
+			expect.stringMatching(/^tfjs-wasm /),
+		]);
 	});
 
 	it("downloads the model", async () => {

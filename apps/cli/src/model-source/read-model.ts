@@ -56,7 +56,7 @@ async function checkManifestSize(source: string, { manifest, onnx }: ModelSource
 	const frozen =
 		onnx === undefined || onnx.frozen.length === 0
 			? ""
-			: `; ${onnx.frozen.length} weights that are not trained stay in the graph (${onnx.frozen.slice(0, 4).join(", ")}${onnx.frozen.length > 4 ? ", …" : ""}): training them moves them into the weights`;
+			: `; weights that are not trained stay in the graph (${onnx.frozen.slice(0, 4).join(", ")}${onnx.frozen.length > 4 ? ` and ${onnx.frozen.length - 4} more` : ""}): those that are trained do not`;
 	throw new RondoError(
 		"TOO_LARGE",
 		`source ${JSON.stringify(source)}: the graph without its trained weights takes ${bytes} bytes, clients take descriptions of at most ${LIMITS.manifestBytes}${frozen}`,
