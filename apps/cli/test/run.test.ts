@@ -87,7 +87,7 @@ describe("a run from the command line", () => {
 		const part = (index: string): string[] => ["--clients", "2", "--index", index, "--examples", "200"];
 		agents.push(agent("agent-0", secret, [...part("0"), "--trainer", "onnx", "--device", "cpu", "--threads", "1"]));
 		agents.push(agent("agent-1", secret, [...part("1"), "--backend", "wasm"], { NODE_OPTIONS: WITHOUT_ORT }));
-		agents.push(agent("judge", evaluator.secret, ["--split", "test", "--partition", "all", "--examples", "100"]));
+		agents.push(agent("judge", evaluator.secret, ["--split", "test", "--partition", "all", "--examples", "100", "--device", "cpu"]));
 		await Promise.all(agents.map((started) => started.event("connected")));
 		expect((await rondo(["client", "list"], env)).stdout.match(/connected/g)).toHaveLength(3);
 
