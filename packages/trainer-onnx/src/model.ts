@@ -5,9 +5,10 @@ import { checkGraph } from "./graph/check-graph.js";
 import { decodeGraph } from "./graph/decode.js";
 import { encodeGraph } from "./graph/encode.js";
 import type { Graph } from "./graph/ir.js";
+import { isLossName, LOSSES } from "./losses.js";
 
 /** Most bytes of a graph without weights, once unpacked: a manifest comes from whoever made the run. */
-const MAX_GRAPH_BYTES = 256 * 2 ** 20;
+const MAX_GRAPH_BYTES = 64 * 2 ** 20;
 
 /** A model as runs keep it: plain JSON beside the weights. */
 export interface OnnxManifest {
@@ -66,23 +67,30 @@ export function readManifest(manifest: unknown, layout: Layout): OnnxModel {
 	const inputs = new Map(graph.inputs.map((input) => [input.name, input]));
 	const named = (name: string, among: (value: string) => boolean): string => {
 		const value = text(name);
-		if (!among(value)) throw refuse(name, "a value of the graph");
+		if (!among(value)) throw refuse(name, name === "output" ? "an output of the graph" : "an input of the graph that is no weight");
 		return value;
 	};
 	for (const { name, shape } of layout.tensors) {
-		const dims = inputs.get(name)?.dims;
+		const { dims, type } = inputs.get(name) ?? {};
+		if (type !== undefined && type !== "float32")
+			throw new RondoError("SHAPE_MISMATCH", `weight ${JSON.stringify(name)} is of type ${type} in the graph; weights are float32`);
 		if (dims === undefined || String(dims) !== String(shape)) {
 			const found = dims === undefined ? "no such weight" : `it with dimensions [${dims.join(", ")}]`;
 			throw new RondoError("SHAPE_MISMATCH", `weight ${JSON.stringify(name)}: the layout has shape [${shape}], the graph ${found}`);
 		}
 	}
+	const weights = new Set(layout.tensors.map(({ name }) => name));
+	const isData = (value: string): boolean => inputs.has(value) && !weights.has(value);
+	const output = named("output", (value) => graph.outputs.some(({ name }) => name === value));
+	const loss = text("loss");
+	if (!isLossName(loss) && loss !== output) throw refuse("loss", `one of ${LOSSES.join(", ")}, or the output`);
 	return {
 		graph,
 		parameters: layout.tensors.map(({ name }) => name),
-		loss: text("loss"),
-		output: named("output", (value) => graph.outputs.some(({ name }) => name === value)),
-		input: named("input", (value) => inputs.has(value)),
-		labels: fields.labels === undefined ? undefined : named("labels", (value) => inputs.has(value)),
+		loss,
+		output,
+		input: named("input", isData),
+		labels: fields.labels === undefined ? undefined : named("labels", isData),
 	};
 }
 

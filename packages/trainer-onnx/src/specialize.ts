@@ -5,7 +5,7 @@ import { prune } from "./graph/check-graph.js";
 import type { Ref } from "./graph/graph-builder.js";
 import { bytesPerElement, type Graph, type Node, newArray, nodeTitle, sizeOf, type Tensor } from "./graph/ir.js";
 import type { Ort } from "./session/runtime.js";
-import { checkBytes, messageOf, run, SIZE_OPERATORS, staticSizes } from "./static-sizes.js";
+import { checkBytes, run, SIZE_OPERATORS, staticSizes } from "./static-sizes.js";
 
 /** A model for inputs of fixed sizes. */
 export interface SpecializedModel extends StaticGraph {
@@ -110,12 +110,6 @@ async function probe(
 	const { graph: left, constants } = await staticSizes(ort, { graph: fixed, varying, maxBytes });
 	for (const [name, tensor] of constants) values.set(name, tensor);
 	if (left.nodes.length === 0) return values;
-	try {
-		for (const [name, tensor] of await run(ort, left)) values.set(name, tensor);
-		return values;
-	} catch (cause) {
-		if (cause instanceof RondoError) throw cause;
-		const sizes = fixed.inputs.map(({ name, dims }) => `${name} [${dims?.join(", ")}]`).join(", ");
-		throw new RondoError("INVALID_ARGUMENT", `the model does not run on inputs ${sizes}: ${messageOf(cause)}`, { cause });
-	}
+	for (const [name, tensor] of await run(ort, left)) values.set(name, tensor);
+	return values;
 }

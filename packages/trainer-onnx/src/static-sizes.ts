@@ -198,7 +198,10 @@ async function runAlone(ort: Ort, graph: Graph, node: Node, sizes: ReadonlyMap<s
 	return run(ort, { ...graph, nodes: [node], inputs });
 }
 
-/** All values that the nodes make from zeros. */
+/** Inputs that a message names. */
+const MAX_NAMED = 8;
+
+/** All values that the nodes make from zeros. @throws INVALID_ARGUMENT where they do not go with the sizes of the inputs */
 export async function run(ort: Ort, graph: Graph): Promise<ReadonlyMap<string, Tensor>> {
 	const made = graph.nodes.flatMap(({ outputs }) => outputs.filter((output) => output !== ""));
 	const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs));
@@ -213,6 +216,11 @@ export async function run(ort: Ort, graph: Graph): Promise<ReadonlyMap<string, T
 				return [name, { type, dims, data: data as ElementArray }];
 			}),
 		);
+	} catch (cause) {
+		if (cause instanceof RondoError) throw cause;
+		const sizes = inputs.map(({ name, dims }) => `${name} [${dims?.join(", ")}]`);
+		const on = sizes.length === 0 ? "" : ` on inputs ${sizes.slice(0, MAX_NAMED).join(", ")}${sizes.length > MAX_NAMED ? ", …" : ""}`;
+		throw new RondoError("INVALID_ARGUMENT", `the model does not run${on}: ${messageOf(cause)}`, { cause });
 	} finally {
 		await session.release();
 	}
@@ -239,4 +247,4 @@ async function openUnoptimized(ort: Ort, bytes: Uint8Array<ArrayBuffer>): Promis
 	}
 }
 
-export const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

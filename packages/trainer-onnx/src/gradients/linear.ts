@@ -29,8 +29,8 @@ const matMul: GradientRule = (b) => {
 const gemm: GradientRule = (b) => {
 	const { g, node } = b;
 	const [a, c, dy] = [b.input(0), b.input(1), b.dy()!];
-	const transA = intOf(node, "transA", 0) === 1;
-	const transB = intOf(node, "transB", 0) === 1;
+	const transA = intOf(node, "transA", 0) !== 0;
+	const transB = intOf(node, "transB", 0) !== 0;
 	const scaled = (x: Ref, factor: number): Ref => (factor === 1 ? x : g.mul(x, factor));
 	const dProduct = scaled(dy, floatOf(node, "alpha", 1));
 	const da = (): Ref => (transA ? g.gemm(c, dProduct, transB, true) : g.gemm(dProduct, c, false, !transB));

@@ -7,7 +7,7 @@ import type { Dim, Graph, Tensor, Value } from "../graph/ir.js";
 import { isLossName, LOSSES } from "../losses.js";
 import { type OnnxManifest, type OnnxModel, packGraph } from "../model.js";
 import type { Ort } from "../session/runtime.js";
-import { specialize } from "../specialize.js";
+import { type SpecializedModel, specialize } from "../specialize.js";
 import { gradientGraph } from "../training-graph.js";
 import { externalDataBeside } from "./external-data.js";
 import { normalize } from "./normalize.js";
@@ -52,7 +52,7 @@ export async function importOnnxFile(ort: Ort, file: string, options: ImportOpti
  * Reads a forward model and prepares it for training: chooses the trained weights, takes them out of the graph, and tries
  * whether their gradient can be derived. One that has none is imported all the same: its manifest says what is missing, and
  * strategies that only ask for losses work with it.
- * @throws BAD_MODEL, INVALID_ARGUMENT, TOO_LARGE
+ * @throws BAD_MODEL, INVALID_ARGUMENT, TOO_LARGE; NOT_FINITE for weights that hold NaN or infinity
  */
 export async function importOnnx(
 	ort: Ort,
@@ -65,6 +65,8 @@ export async function importOnnx(
 	const { graph: tied, ties } = tieWeights(checkGraph(normalize({ ...read, outputs: read.outputs.filter(({ name }) => name === output) })));
 	const graph = prune(tied);
 	const parameters = selectParameters(graph, options, (name) => read.initializers.has(name));
+	for (const name of parameters) checkWeight(name, graph.initializers.get(name)!);
+	for (const value of graph.inputs) checkInput(value, input);
 	const { model, layout, weights } = withWeightsAsInputs(graph, parameters, { loss: options.loss, output, input, labels });
 	const reason = await whyNotDifferentiable(ort, model);
 	const manifest: OnnxManifest = {
@@ -129,14 +131,51 @@ export function withWeightsAsInputs(
 	return { model: { graph: { ...graph, inputs: [...graph.inputs, ...added], initializers }, parameters, ...roles }, layout, weights };
 }
 
-/** Sizes to try a model with, where it leaves them open. */
-const TRIAL_SIZE = 2;
+/** @throws NOT_FINITE, INVALID_ARGUMENT for a weight that no run takes */
+function checkWeight(name: string, { data }: Tensor): void {
+	const title = `weight ${JSON.stringify(name)}`;
+	if (!/^[\x20-\x7e]{1,512}$/.test(name))
+		throw new RondoError(
+			"INVALID_ARGUMENT",
+			`${title} cannot be trained under this name: names of weights are 1 to 512 printable ASCII characters; rename it in the model, or leave it out with --freeze`,
+			{ details: { tensor: name } },
+		);
+	const at = (data as Float32Array).findIndex((value) => !Number.isFinite(value));
+	if (at >= 0)
+		throw new RondoError(
+			"NOT_FINITE",
+			`${title} holds ${data[at]} at element ${at}; training needs finite numbers: export the model again from a state before it diverged, or leave the weight out with --freeze`,
+			{ details: { tensor: name, element: at } },
+		);
+}
+
+/** @throws BAD_MODEL for an input that batches cannot be fitted to */
+function checkInput({ name, dims }: Value, main: string): void {
+	const title = `input ${JSON.stringify(name)}`;
+	if (dims === undefined)
+		throw new RondoError("BAD_MODEL", `${title} has no shape; export the model with one: the first dimension is the batch`, {
+			details: { input: name },
+		});
+	if (name !== main) return;
+	if (dims.length === 0)
+		throw new RondoError("BAD_MODEL", `${title} has no dimensions; the first must be the batch`, { details: { input: name } });
+	const open = dims.slice(1).filter((size) => typeof size !== "number");
+	if (open.length > 1)
+		throw new RondoError(
+			"BAD_MODEL",
+			`${title} has dimensions [${dims.map((size) => size ?? "?").join(", ")}]: besides the batch at most one may be open; fix the others when the model is exported (dynamic_axes or dynamic_shapes)`,
+			{ details: { input: name } },
+		);
+}
+
+/** Rows to try a model with. */
+const TRIAL_ROWS = 2;
+/** Sizes to try for other dimensions that a model leaves open, until one suits it: windows and strides need a few elements. */
+const TRIAL_SIZES = [2, 16, 64, 256];
 
 /** What stands in the way of a gradient; undefined: nothing. */
 async function whyNotDifferentiable(ort: Ort, model: OnnxModel): Promise<string | undefined> {
-	const trial = (dims: readonly Dim[] | undefined): number[] => (dims ?? []).map((size) => (typeof size === "number" ? size : TRIAL_SIZE));
-	const sizes = new Map(model.graph.inputs.map(({ name, dims }) => [name, trial(dims)]));
-	const fixed = await specialize(ort, model.graph, { inputs: sizes });
+	const fixed = await tried(ort, model);
 	try {
 		gradientGraph(model, fixed);
 		return undefined;
@@ -144,4 +183,20 @@ async function whyNotDifferentiable(ort: Ort, model: OnnxModel): Promise<string 
 		if (isRondoError(error) && error.code === "NOT_DIFFERENTIABLE") return error.message;
 		throw error;
 	}
+}
+
+/** @throws what the first size threw, if the model runs on none */
+async function tried(ort: Ort, { graph }: OnnxModel): Promise<SpecializedModel> {
+	let first: unknown;
+	const isOpen = graph.inputs.some(({ dims = [] }) => dims.slice(1).some((size) => typeof size !== "number"));
+	for (const trial of isOpen ? TRIAL_SIZES : TRIAL_SIZES.slice(0, 1)) {
+		const sized = (dims: readonly Dim[]): number[] =>
+			dims.map((size, i) => (typeof size === "number" ? size : i === 0 ? TRIAL_ROWS : trial));
+		try {
+			return await specialize(ort, graph, { inputs: new Map(graph.inputs.map(({ name, dims = [] }) => [name, sized(dims)])) });
+		} catch (error) {
+			first ??= error;
+		}
+	}
+	throw first;
 }

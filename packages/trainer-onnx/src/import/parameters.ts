@@ -68,7 +68,14 @@ export function selectParameters(
 			if (isTrained(input)) ordered.push(input);
 		}
 	}
-	if (ordered.length === 0) throw new RondoError("INVALID_ARGUMENT", "the model has no weights to train", { details: { field: "train" } });
+	if (ordered.length === 0)
+		throw new RondoError(
+			"INVALID_ARGUMENT",
+			floats.length === 0
+				? "the model has no weights of its own; export it with them (export_params in torch.onnx)"
+				: `the model has no weights to train: of ${floats.slice(0, 12).join(", ")} none is left; name some with --train`,
+			{ details: { field: "train" } },
+		);
 	return ordered;
 }
 
