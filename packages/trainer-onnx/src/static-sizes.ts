@@ -105,7 +105,7 @@ async function inferred(ort: Ort, graph: Graph, found: ReadonlyMap<string, Value
 	const outputs = [...found.values()].filter(({ name }) => made.includes(name));
 	const analysed: Graph = { ...graph, nodes: [...graph.nodes, ...ranks], outputs };
 	const untyped = [...made.filter((name) => !found.has(name)), ...made.map(rankOf)];
-	const session = await openUnoptimized(ort, encodeGraph(analysed, untyped));
+	const session = await openUnoptimized(ort, encodeGraph(analysed, untyped), graph.inputs);
 	try {
 		const metadata = new Map(session.outputMetadata.map((entry) => [entry.name, entry]));
 		for (const name of made) {
@@ -198,16 +198,13 @@ async function runAlone(ort: Ort, graph: Graph, node: Node, sizes: ReadonlyMap<s
 	return run(ort, { ...graph, nodes: [node], inputs });
 }
 
-/** Inputs that a message names. */
-const MAX_NAMED = 8;
-
 /** All values that the nodes make from zeros. @throws INVALID_ARGUMENT where they do not go with the sizes of the inputs */
 export async function run(ort: Ort, graph: Graph): Promise<ReadonlyMap<string, Tensor>> {
 	const made = graph.nodes.flatMap(({ outputs }) => outputs.filter((output) => output !== ""));
 	const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs));
 	const inputs = graph.inputs.filter(({ name }) => read.has(name));
 	const initializers = new Map([...graph.initializers].filter(([name]) => read.has(name)));
-	const session = await openUnoptimized(ort, encodeGraph({ ...graph, inputs, initializers, outputs: [] }, made));
+	const session = await openUnoptimized(ort, encodeGraph({ ...graph, inputs, initializers, outputs: [] }, made), inputs);
 	try {
 		const results = await session.run(zeros(ort, inputs));
 		return new Map(
@@ -218,9 +215,7 @@ export async function run(ort: Ort, graph: Graph): Promise<ReadonlyMap<string, T
 		);
 	} catch (cause) {
 		if (cause instanceof RondoError) throw cause;
-		const sizes = inputs.map(({ name, dims }) => `${name} [${dims?.join(", ")}]`);
-		const on = sizes.length === 0 ? "" : ` on inputs ${sizes.slice(0, MAX_NAMED).join(", ")}${sizes.length > MAX_NAMED ? ", …" : ""}`;
-		throw new RondoError("INVALID_ARGUMENT", `the model does not run${on}: ${messageOf(cause)}`, { cause });
+		throw doesNotRun(inputs, cause);
 	} finally {
 		await session.release();
 	}
@@ -235,7 +230,7 @@ function zeros(ort: Ort, inputs: readonly Value[]): Record<string, OrtTensor> {
 	);
 }
 
-async function openUnoptimized(ort: Ort, bytes: Uint8Array<ArrayBuffer>): Promise<OrtSession> {
+async function openUnoptimized(ort: Ort, bytes: Uint8Array<ArrayBuffer>, inputs: readonly Value[]): Promise<OrtSession> {
 	try {
 		return await ort.InferenceSession.create(bytes, {
 			executionProviders: ["cpu"],
@@ -243,8 +238,19 @@ async function openUnoptimized(ort: Ort, bytes: Uint8Array<ArrayBuffer>): Promis
 			logSeverityLevel: 4,
 		});
 	} catch (cause) {
+		// The file says nothing wrong of sizes that it leaves open: these sizes do not go with it.
+		if (messageOf(cause).includes("ShapeInferenceError")) throw doesNotRun(inputs, cause);
 		throw new RondoError("BAD_MODEL", `ONNX Runtime refuses the model: ${messageOf(cause)}`, { cause });
 	}
+}
+
+/** Inputs that a message names. */
+const MAX_NAMED = 8;
+
+function doesNotRun(inputs: readonly Value[], cause: unknown): RondoError {
+	const sizes = inputs.map(({ name, dims }) => `${name} [${dims?.join(", ")}]`);
+	const on = sizes.length === 0 ? "" : ` on inputs ${sizes.slice(0, MAX_NAMED).join(", ")}${sizes.length > MAX_NAMED ? ", …" : ""}`;
+	return new RondoError("INVALID_ARGUMENT", `the model does not run${on}: ${messageOf(cause)}`, { cause });
 }
 
 const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

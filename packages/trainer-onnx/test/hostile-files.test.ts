@@ -215,7 +215,12 @@ describe("meaning", () => {
 	test.each<[string, Parameters<typeof file>[0], ErrorCode, string]>([
 		["an operator that does not exist", { nodes: [{ ...product, opType: "Fold" }], initializers: [weight] }, "BAD_MODEL", "Fold"],
 		["an unknown domain", { nodes: [{ ...product, domain: "own.ops" }], initializers: [weight] }, "BAD_MODEL", "own.ops"],
-		["matrices that do not go together", { nodes: [product], initializers: [floats("w", 3, 2)] }, "BAD_MODEL", "Incompatible dimensions"],
+		[
+			"matrices that do not go together",
+			{ nodes: [product], initializers: [floats("w", 3, 2)] },
+			"INVALID_ARGUMENT",
+			"does not run on inputs x [2, 4], w [3, 2]",
+		],
 		["no weights", { nodes: [{ opType: "Exp", input: ["x"], output: ["y"] }] }, "INVALID_ARGUMENT", "export_params"],
 		[
 			"a name beyond ASCII",

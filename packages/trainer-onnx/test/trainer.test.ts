@@ -173,7 +173,7 @@ describe("manifests", () => {
 	test.each<[string, object, RegExp]>([
 		["format", { format: "keras-layers" }, /manifest\.format must be "onnx", got "keras-layers"/],
 		["graph", { graph: "AAAA" }, /manifest\.graph is not deflated base64/],
-		["output", { output: "nothing" }, /manifest\.output must be a value of the graph/],
+		["output", { output: "nothing" }, /manifest\.output must be an output of the graph/],
 		["input", { input: 7 }, /manifest\.input must be a string, got 7/],
 	])("refuses a wrong %s", async (_name, change, message) => {
 		await expect(createOnnxTrainer({ manifest: { ...manifest, ...change }, layout, device: "cpu" })).rejects.toThrow(message);
