@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { Batch } from "@rondo/algorithms";
 import * as ort from "onnxruntime-node";
 import { describe, expect, test } from "vitest";
-import { importOnnxFile } from "../src/import/import-model.js";
+import { type ImportedModel, importOnnxFile } from "../src/import/import-model.js";
 import { createOnnxTrainer } from "../src/session/trainer.js";
 import { norm, relativeError } from "./compare.js";
 
@@ -63,7 +63,7 @@ for (const name of readdirSync(FOLDER).filter((entry) => !entry.endsWith(".md"))
 				expect(Math.abs(loss / lossValue - 1)).toBeLessThan(lossLimit);
 				expect(await trainer.loss(imported.weights, batch)).toBeCloseTo(loss, 5);
 				for (const [parameter, wanted] of Object.entries(gradients)) {
-					const actual = gradientOf(imported.layout, out, places[parameter]!, wanted, imported.ties);
+					const actual = gradientOf(out, places[parameter]!, wanted, imported);
 					// PyTorch leaves the embedding of the padding token out (padding_idx), which no exporter writes down.
 					if (name === "bert" && parameter.endsWith("word_embeddings.weight")) actual.fill(0, 0, wanted.dims[1]);
 					// A bias that softmax ignores has no gradient.
@@ -78,18 +78,18 @@ for (const name of readdirSync(FOLDER).filter((entry) => !entry.endsWith(".md"))
 
 /** The derivative by a parameter of PyTorch: it may lie transposed, or in blocks of rows, and its copies were tied at the import. */
 function gradientOf(
-	layout: { readonly tensors: readonly { readonly name: string; readonly from: number; readonly to: number }[] },
 	out: Float32Array,
 	places: readonly Place[],
 	{ dims }: Numbers,
-	ties: readonly { readonly name: string }[],
+	{ layout, ties, renamings }: Pick<ImportedModel, "layout" | "ties" | "renamings">,
 ): Float64Array {
 	const size = dims.reduce((product, dim) => product * dim, 1);
 	const sum = new Float64Array(size);
 	for (const { initializer, transposed, rowBlocks, rowOffset = 0 } of places) {
-		const spec = layout.tensors.find((tensor) => tensor.name === initializer);
+		const name = renamings.find(({ from }) => from === initializer)?.name ?? initializer;
+		const spec = layout.tensors.find((tensor) => tensor.name === name);
 		if (spec === undefined) {
-			expect(ties.map((tie) => tie.name)).toContain(initializer);
+			expect(ties.map((tie) => tie.name)).toContain(name);
 			continue;
 		}
 		const values = out.subarray(spec.from, spec.to);

@@ -111,7 +111,24 @@ function decodeNode(message: NodeMessage, options: DecodeOptions): Node {
 		if (attributes.has(name)) throw refuse(`${title}: attribute ${JSON.stringify(name)} occurs twice`);
 		attributes.set(name, decodeAttribute(attribute, `${title}: attribute ${JSON.stringify(name)}`, options));
 	}
-	return { ...head, inputs: message.input, outputs: message.output, attributes: Object.fromEntries(attributes) };
+	const module = moduleOf(message);
+	return {
+		...head,
+		inputs: message.input,
+		outputs: message.output,
+		attributes: Object.fromEntries(attributes),
+		...(module === undefined ? {} : { module: nameOf(module, "a module") }),
+	};
+}
+
+/**
+ * torch.onnx (dynamo) writes the modules around an operation as a Python list, from the outside in, and the operation behind
+ * them: "['', 'model', 'model.layers.0', 'linear']".
+ */
+function moduleOf({ metadataProps }: NodeMessage): string | undefined {
+	const scopes = metadataProps.find(({ key }) => key === "pkg.torch.onnx.name_scopes")?.value ?? "";
+	const module = [...scopes.matchAll(/'([^']*)'/g)].at(-2)?.[1];
+	return module === "" ? undefined : module;
 }
 
 function nameOf(name = "", what: string): string {

@@ -55,6 +55,8 @@ export interface Node {
 	readonly inputs: readonly string[];
 	readonly outputs: readonly string[];
 	readonly attributes: Attributes;
+	/** Path of the PyTorch module that the node comes from, where the exporter says so. */
+	readonly module?: string;
 }
 
 /** A size, or the name of one that differs from run to run, or null where nothing is known. */

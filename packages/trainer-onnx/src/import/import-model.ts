@@ -12,6 +12,7 @@ import { gradientGraph } from "../training-graph.js";
 import { externalDataBeside } from "./external-data.js";
 import { normalize } from "./normalize.js";
 import { type Selection, selectParameters } from "./parameters.js";
+import { type Renaming, renameWeights } from "./rename-weights.js";
 import { type Tie, tieWeights } from "./tie-weights.js";
 
 export interface ImportOptions extends Selection {
@@ -36,6 +37,8 @@ export interface ImportedModel {
 	readonly outputs: readonly Value[];
 	/** Copies of one weight that the file had and the model no longer has. */
 	readonly ties: readonly Tie[];
+	/** Weights that have another name than in the file. */
+	readonly renamings: readonly Renaming[];
 	/** Weights that stay as they are. */
 	readonly frozen: readonly string[];
 }
@@ -62,9 +65,12 @@ export async function importOnnx(
 ): Promise<ImportedModel> {
 	const read = checkGraph(decodeGraph(bytes, decoding));
 	const { output, input, labels } = rolesOf(read, options);
-	const { graph: tied, ties } = tieWeights(checkGraph(normalize({ ...read, outputs: read.outputs.filter(({ name }) => name === output) })));
+	const whole = checkGraph(normalize({ ...read, outputs: read.outputs.filter(({ name }) => name === output) }));
+	const { graph: renamed, renamings } = renameWeights(prune(whole), (name) => read.initializers.has(name));
+	const { graph: tied, ties } = tieWeights(renamed);
 	const graph = prune(tied);
-	const parameters = selectParameters(graph, options, (name) => read.initializers.has(name));
+	const named = new Set(renamings.map(({ name }) => name));
+	const parameters = selectParameters(graph, options, (name) => read.initializers.has(name) || named.has(name));
 	for (const name of parameters) checkWeight(name, graph.initializers.get(name)!);
 	for (const value of graph.inputs) checkInput(value, input);
 	const { model, layout, weights } = withWeightsAsInputs(graph, parameters, { loss: options.loss, output, input, labels });
@@ -81,7 +87,7 @@ export async function importOnnx(
 	};
 	const frozen = [...model.graph.initializers].filter(([, { type, dims }]) => type === "float32" && dims.length > 0).map(([name]) => name);
 	const ofData = (value: Value): boolean => !parameters.includes(value.name);
-	return { manifest, layout, weights, inputs: model.graph.inputs.filter(ofData), outputs: model.graph.outputs, ties, frozen };
+	return { manifest, layout, weights, inputs: model.graph.inputs.filter(ofData), outputs: model.graph.outputs, ties, renamings, frozen };
 }
 
 /** Which values of the graph a batch and the loss belong to. */
