@@ -19,6 +19,8 @@ export const gradientOf = (parameter: string): string => `${PREFIX}gradient/${pa
 export interface ReadyGraph {
 	readonly graph: Graph;
 	readonly labels: LabelSpec | undefined;
+	/** Type and dimensions of every value. */
+	readonly refs: ReadonlyMap<string, Ref>;
 }
 
 /** The model under its loss, before anything is derived. */
@@ -74,9 +76,19 @@ export class LossGraph {
 			initializers: new Map<string, Tensor>([...constants, ...this.g.initializers]),
 			nodes: [...nodes, ...results.nodes],
 		};
-		return { graph: withUsedInputs(prune(graph)), labels: this.labels };
+		return { graph: withUsedInputs(prune(graph)), labels: this.labels, refs: allRefs(graph, this.#fixed.refs, this.g.refs) };
 	}
 }
+
+/** Values of parts of a graph, and its inputs and outputs. */
+function allRefs({ inputs, outputs }: Graph, ...parts: readonly ReadonlyMap<string, Ref>[]): ReadonlyMap<string, Ref> {
+	const refs = new Map(parts.flatMap((part) => [...part]));
+	for (const value of [...inputs, ...outputs]) refs.set(value.name, value as Ref);
+	return refs;
+}
+
+/** A graph of fixed sizes all of whose values are inputs or outputs. */
+export const readyGraph = (graph: Graph): ReadyGraph => ({ graph, labels: undefined, refs: allRefs(graph) });
 
 /** Inputs that nothing reads are left out: a session would ask for them. */
 function withUsedInputs(graph: Graph): Graph {
@@ -99,8 +111,8 @@ export function gradientGraph(model: OnnxModel, fixed: SpecializedModel): ReadyG
 }
 
 /** The model alone. */
-export function outputGraph({ inputs, outputs, opset, domains, nodes, constants }: SpecializedModel): ReadyGraph {
-	return { graph: prune({ opset, domains, inputs, outputs, nodes, initializers: constants }), labels: undefined };
+export function outputGraph({ inputs, outputs, opset, domains, nodes, constants, refs }: SpecializedModel): ReadyGraph {
+	return { graph: prune({ opset, domains, inputs, outputs, nodes, initializers: constants }), labels: undefined, refs };
 }
 
 /** Sums over a batch for metrics. */
@@ -125,7 +137,7 @@ export function stepGraph(model: OnnxModel, fixed: SpecializedModel, plan: Optim
 }
 
 /** A step whose gradient comes from outside: what is left to do after micro-batches. Its inputs are weights, gradients, states and scalars. */
-export function updateGraph(model: OnnxModel, opset: number, plan: OptimizerPlan, clipNorm: number): Graph {
+export function updateGraph(model: OnnxModel, opset: number, plan: OptimizerPlan, clipNorm: number): ReadyGraph {
 	const g = new GraphBuilder(PREFIX);
 	const weights = new Map(
 		model.graph.inputs
@@ -135,7 +147,14 @@ export function updateGraph(model: OnnxModel, opset: number, plan: OptimizerPlan
 	const refs = model.parameters.map((name) => weights.get(name)!);
 	const gradients = refs.map((ref): Ref => ({ ...ref, name: gradientOf(ref.name) }));
 	const { inputs, outputs } = updates(g, model, (name) => weights.get(name)!, gradients, plan, clipNorm);
-	return { opset, domains: {}, ...named(g, outputs), inputs: [...refs, ...gradients, ...inputs], initializers: g.initializers };
+	const graph: Graph = {
+		opset,
+		domains: {},
+		...named(g, outputs),
+		inputs: [...refs, ...gradients, ...inputs],
+		initializers: g.initializers,
+	};
+	return { graph, labels: undefined, refs: allRefs(graph, g.refs) };
 }
 
 function updates(

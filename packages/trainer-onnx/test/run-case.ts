@@ -4,6 +4,7 @@ import { encodeGraph } from "../src/graph/encode.js";
 import { GraphBuilder, type Ref } from "../src/graph/graph-builder.js";
 import { type Graph, sizeOf, type Tensor } from "../src/graph/ir.js";
 import { specialize } from "../src/specialize.js";
+import type { ReadyGraph } from "../src/training-graph.js";
 import { graphOf, type OpCase, tensorOf } from "./op-cases.js";
 
 export type Precision = "float32" | "float64";
@@ -12,7 +13,7 @@ export type Precision = "float32" | "float64";
 export async function gradientCase(
 	c: OpCase,
 	precision: Precision,
-): Promise<{ readonly graph: Graph; readonly feeds: Record<string, ort.Tensor> }> {
+): Promise<ReadyGraph & { readonly feeds: Record<string, ort.Tensor> }> {
 	const model = graphOf(c, precision);
 	const given = new Map(c.inputs.map((input) => [input.name, tensorOf(input, precision)]));
 	const fixed = await specialize(ort, model, { inputs: new Map(model.inputs.map(({ name }) => [name, given.get(name)!.dims])) });
@@ -48,7 +49,9 @@ export async function gradientCase(
 	const feeds = Object.fromEntries(
 		fixed.inputs.map(({ name, type, dims }) => [name, new ort.Tensor(type as "float32", given.get(name)!.data as Float32Array, dims)]),
 	);
-	return { graph, feeds };
+	const refs = new Map([...fixed.refs, ...g.refs]);
+	for (const output of graph.outputs) refs.set(output.name, output as Ref);
+	return { graph, labels: undefined, refs, feeds };
 }
 
 /** ONNX Runtime fuses some nodes into one that it has no float64 kernel for (Mish into QuickGelu): not at this level. */

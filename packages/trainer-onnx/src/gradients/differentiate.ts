@@ -51,7 +51,7 @@ export function differentiate(graph: StaticGraph, seeds: ReadonlyMap<string, Ref
 		if (!node.outputs.some((output) => varying.has(output) && contributions.has(output))) continue;
 		const rule = ruleOf(node);
 		if (rule === undefined) continue;
-		const extended = new ExtendedNode(node, graph.refs);
+		const extended = new ExtendedNode(node, graph.refs, g);
 		const backward: Backward = {
 			node,
 			g,
@@ -120,10 +120,12 @@ function missing(node: Node, i: number): never {
 class ExtendedNode {
 	node: Node;
 	readonly #refs: ReadonlyMap<string, Ref>;
+	readonly #g: GraphBuilder;
 
-	constructor(node: Node, refs: ReadonlyMap<string, Ref>) {
+	constructor(node: Node, refs: ReadonlyMap<string, Ref>, g: GraphBuilder) {
 		this.node = node;
 		this.#refs = refs;
+		this.#g = g;
 	}
 
 	output(i: number, dims?: readonly number[]): Ref {
@@ -136,6 +138,8 @@ class ExtendedNode {
 			j === i ? made : (this.node.outputs[j] ?? ""),
 		);
 		this.node = { ...this.node, outputs };
-		return { name: made, type: this.#refs.get(this.node.inputs[0]!)!.type, dims };
+		const ref: Ref = { name: made, type: this.#refs.get(this.node.inputs[0]!)!.type, dims };
+		this.#g.refs.set(made, ref);
+		return ref;
 	}
 }

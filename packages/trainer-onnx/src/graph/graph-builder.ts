@@ -21,6 +21,8 @@ const MAX_SHARED_ELEMENTS = 64;
 export class GraphBuilder {
 	readonly nodes: Node[] = [];
 	readonly initializers = new Map<string, Tensor>();
+	/** Everything made so far, by name. */
+	readonly refs = new Map<string, Ref>();
 	readonly #prefix: string;
 	readonly #shared = new Map<string, Ref>();
 	#count = 0;
@@ -46,6 +48,7 @@ export class GraphBuilder {
 		const results = outputs.map(
 			(output, i): Ref => ({ name: outputs.length === 1 ? name : `${name}.${i}`, type: "float32", dims: [], ...output }),
 		);
+		for (const [i, result] of results.entries()) if (outputs[i] !== undefined) this.refs.set(result.name, result);
 		this.nodes.push({
 			op,
 			domain: "",
@@ -65,6 +68,7 @@ export class GraphBuilder {
 		if (known !== undefined) return known;
 		const ref: Ref = { name: `${this.#prefix}c${this.initializers.size}`, type, dims };
 		this.initializers.set(ref.name, tensor);
+		this.refs.set(ref.name, ref);
 		if (key !== undefined) this.#shared.set(key, ref);
 		return ref;
 	}

@@ -10,6 +10,15 @@ export const DEVICES: readonly Device[] = ["cuda", "directml", "coreml", "webgpu
 /** Names of the execution providers of ONNX Runtime. */
 export const PROVIDERS: Record<Device, string> = { cuda: "cuda", directml: "dml", coreml: "coreml", webgpu: "webgpu", cpu: "cpu" };
 
+/**
+ * In the provider's own layout, NHWC, grouped convolutions of some sizes come out wrong (onnxruntime-node 1.30); beyond level
+ * "basic" a LayerNormalization by parts becomes one node again, whose variance is less exact.
+ */
+const WEBGPU: SessionOptions = {
+	executionProviders: [{ name: "webgpu", preferredLayout: "NCHW" }],
+	graphOptimizationLevel: "basic",
+};
+
 /** Devices that keep results of one run as inputs of the next; elsewhere results come back to the host. */
 export const keepsResults = (device: Device): boolean => device === "webgpu";
 
@@ -48,6 +57,7 @@ export function openSession(
 	const { threads, strict = false } = options;
 	const session: SessionOptions = {
 		executionProviders: [PROVIDERS[device]],
+		...(device === "webgpu" ? WEBGPU : {}),
 		logSeverityLevel: 3,
 		...(threads === undefined ? {} : { intraOpNumThreads: threads }),
 		...(outputsOnDevice.length === 0

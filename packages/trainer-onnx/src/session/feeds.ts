@@ -21,11 +21,14 @@ export class DataFeeder {
 	readonly #ort: Ort;
 	readonly #model: OnnxModel;
 	readonly #inputs: readonly Value[];
+	readonly #narrow: boolean;
 	/** Strategies evaluate one batch at several points: it is converted once. */
 	readonly #recent = new WeakMap<Batch, DataFeeds>();
 
-	constructor(ort: Ort, model: OnnxModel) {
+	/** @param narrow whether whole numbers of 64 bits are fed in 32, as `rewriteForGpu` makes the graphs */
+	constructor(ort: Ort, model: OnnxModel, narrow: boolean) {
 		this.#ort = ort;
+		this.#narrow = narrow;
 		this.#model = model;
 		const weights = new Set(model.parameters);
 		this.#inputs = model.graph.inputs.filter(({ name }) => !weights.has(name));
@@ -96,7 +99,7 @@ export class DataFeeder {
 
 	#tensor({ type, name }: Value, values: Numbers, shape: readonly number[]): OrtTensor {
 		const { Tensor } = this.#ort;
-		switch (type) {
+		switch (type === "int64" && this.#narrow ? "int32" : type) {
 			case "float32":
 				return new Tensor("float32", values instanceof Float32Array ? unshared(values) : Float32Array.from(values), shape);
 			case "float64":

@@ -10,6 +10,7 @@ import {
 	LOSS,
 	nextState,
 	nextWeight,
+	readyGraph,
 	scalarInput,
 	stateInput,
 	stepGraph,
@@ -192,21 +193,23 @@ export class ResidentTraining implements LocalTraining {
 		if (this.#steps === 0) return this.#current;
 		const { graphs, model } = this.#ports;
 		const parameters = model.graph.inputs.filter(({ name }) => model.parameters.includes(name));
-		const copy = await graphs.fixed("read", () => ({
-			opset: model.graph.opset,
-			domains: {},
-			inputs: parameters,
-			outputs: parameters.map((value) => ({ ...value, name: nextWeight(value.name) })),
-			initializers: new Map(),
-			nodes: parameters.map(({ name }) => ({
-				op: "Identity",
-				domain: "",
-				name: "",
-				inputs: [name],
-				outputs: [nextWeight(name)],
-				attributes: {},
-			})),
-		}));
+		const copy = await graphs.fixed("read", () =>
+			readyGraph({
+				opset: model.graph.opset,
+				domains: {},
+				inputs: parameters,
+				outputs: parameters.map((value) => ({ ...value, name: nextWeight(value.name) })),
+				initializers: new Map(),
+				nodes: parameters.map(({ name }) => ({
+					op: "Identity",
+					domain: "",
+					name: "",
+					inputs: [name],
+					outputs: [nextWeight(name)],
+					attributes: {},
+				})),
+			}),
+		);
 		const results = (await copy.session.run(this.#used(copy, this.#current))) as Tensors;
 		return Object.fromEntries(model.parameters.map((name) => [name, results[nextWeight(name)]!]));
 	}

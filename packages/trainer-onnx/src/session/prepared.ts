@@ -29,9 +29,9 @@ export class PreparedGraphs {
 	readonly #device: Device;
 	readonly #options: DeviceOptions;
 	/** Changes a graph before it is compiled for the device. */
-	readonly #adapt: (graph: Graph) => Graph;
+	readonly #adapt: (ready: ReadyGraph) => Graph;
 
-	constructor(ort: Ort, model: OnnxModel, device: Device, options: DeviceOptions, adapt: (graph: Graph) => Graph) {
+	constructor(ort: Ort, model: OnnxModel, device: Device, options: DeviceOptions, adapt: (ready: ReadyGraph) => Graph) {
 		this.#ort = ort;
 		this.#model = model;
 		this.#device = device;
@@ -50,8 +50,8 @@ export class PreparedGraphs {
 	}
 
 	/** A graph that does not depend on the size of batches. */
-	fixed(kind: string, build: () => Graph, onDevice?: (graph: Graph) => readonly string[]): Promise<Prepared> {
-		return this.#cached(kind, async () => this.#open({ graph: build(), labels: undefined }, onDevice));
+	fixed(kind: string, build: () => ReadyGraph, onDevice?: (graph: Graph) => readonly string[]): Promise<Prepared> {
+		return this.#cached(kind, async () => this.#open(build(), onDevice));
 	}
 
 	async dispose(): Promise<void> {
@@ -91,11 +91,11 @@ export class PreparedGraphs {
 		return made;
 	}
 
-	async #open({ graph, labels }: ReadyGraph, onDevice: (graph: Graph) => readonly string[] = () => []): Promise<Prepared> {
-		const adapted = this.#adapt(graph);
+	async #open(ready: ReadyGraph, onDevice: (graph: Graph) => readonly string[] = () => []): Promise<Prepared> {
+		const adapted = this.#adapt(ready);
 		try {
 			const session = await openSession(this.#ort, encodeGraph(adapted), this.#device, this.#options, onDevice(adapted));
-			return { session, labels, inputs: new Set(adapted.inputs.map(({ name }) => name)), outputs: adapted.outputs };
+			return { session, labels: ready.labels, inputs: new Set(adapted.inputs.map(({ name }) => name)), outputs: adapted.outputs };
 		} catch (cause) {
 			throw new RondoError("TRAINER_FAILED", `${this.#device}: ${cause instanceof Error ? cause.message : String(cause)}`, {
 				cause,

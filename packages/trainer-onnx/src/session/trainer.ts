@@ -16,6 +16,7 @@ import {
 	LOSS_SUM,
 	lossGraph,
 	outputGraph,
+	readyGraph,
 } from "../training-graph.js";
 import { whyPassOver } from "./availability.js";
 import { type Device, type DeviceOptions, wantedDevices } from "./device.js";
@@ -103,8 +104,8 @@ export class OnnxTrainer implements Trainer {
 		this.#model = model;
 		this.#layout = layout;
 		this.device = device;
-		this.#feeder = new DataFeeder(ort, model);
-		this.#graphs = new PreparedGraphs(ort, model, device, options, device === "cpu" ? (graph) => graph : rewriteForGpu);
+		this.#feeder = new DataFeeder(ort, model, device !== "cpu");
+		this.#graphs = new PreparedGraphs(ort, model, device, options, device === "cpu" ? ({ graph }) => graph : rewriteForGpu);
 		const threads =
 			device === "cpu" && options.threads !== undefined ? ` (${options.threads} ${options.threads === 1 ? "thread" : "threads"})` : "";
 		const hints = passedOver.map((reason) => `; not on ${reason}`).join("");
@@ -114,14 +115,16 @@ export class OnnxTrainer implements Trainer {
 	/** Runs the smallest graph once: what a device lacks shows only then. */
 	async tryOut(): Promise<void> {
 		const value = (name: string): Value => ({ name, type: "float32", dims: [1] });
-		const graph = await this.#graphs.fixed("try-out", () => ({
-			opset: this.#model.graph.opset,
-			domains: {},
-			inputs: [value("x")],
-			outputs: [value("y")],
-			initializers: new Map(),
-			nodes: [{ op: "Exp", domain: "", name: "", inputs: ["x"], outputs: ["y"], attributes: {} }],
-		}));
+		const graph = await this.#graphs.fixed("try-out", () =>
+			readyGraph({
+				opset: this.#model.graph.opset,
+				domains: {},
+				inputs: [value("x")],
+				outputs: [value("y")],
+				initializers: new Map(),
+				nodes: [{ op: "Exp", domain: "", name: "", inputs: ["x"], outputs: ["y"], attributes: {} }],
+			}),
+		);
 		await graph.session.run({ x: new this.#ort.Tensor("float32", Float32Array.of(1), [1]) });
 	}
 
