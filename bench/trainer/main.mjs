@@ -1,6 +1,7 @@
 // Training steps per second beside PyTorch: `npm run bench:trainer`, after a build. Windows of both take turns, so that
 // whatever else the machine does falls on both. PyTorch comes from a Python with torch: `--python` or RONDO_PYTHON (default
-// python3); without one the ratio stays open. `--memory` instead takes 10,000 steps and prints how the process grows.
+// python3); without one the ratio stays open. Where others use the machine too, look at processor time per step with
+// `--threads 1`: that hardly moves. `--memory` instead takes 10,000 steps and prints how the process grows.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -20,6 +21,14 @@ const { values } = parseArgs({
 const file = (name) => fileURLToPath(new URL(name, import.meta.url));
 const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+const milliseconds = (seconds) => `${(seconds * 1e3).toPrecision(3)} ms`;
+
+/** Rows of a table as text, columns as wide as they need. */
+function printTable(rows) {
+	const lines = [Object.keys(rows[0]), ...rows.map((row) => Object.values(row).map(String))];
+	const widths = lines[0].map((_, i) => Math.max(...lines.map((line) => line[i].length)));
+	for (const line of lines) console.log(line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join("  "));
+}
 
 /** A process that answers a line with a line. */
 class Stepper {
@@ -65,19 +74,25 @@ async function compare(model) {
 	for (let window = 0; window < Number(values.windows); window++) {
 		const a = await mine.ask(`run ${steps}`);
 		const b = await theirs?.ask(`run ${theirSteps}`);
-		pairs.push([a.steps / a.seconds, b === undefined ? undefined : b.steps / b.seconds]);
+		pairs.push([a, b]);
 	}
 	const [memory, theirMemory] = [await mine.ask("stats"), await theirs?.ask("stats")];
 	mine.close();
 	theirs?.close();
+	const speed = (window) => window.steps / window.seconds;
+	const effort = (window) => window.cpuSeconds / window.steps;
+	const compared = (value) => (theirs === undefined ? "-" : value());
 	const row = {
 		model: MODELS[model].title,
 		batch: MODELS[model].batch,
-		"steps/s": median(pairs.map(([a]) => a)).toFixed(1),
-		PyTorch: theirs === undefined ? "-" : median(pairs.map(([, b]) => b)).toFixed(1),
-		ratio: theirs === undefined ? "-" : median(pairs.map(([a, b]) => a / b)).toFixed(2),
+		"steps/s": median(pairs.map(([a]) => speed(a))).toFixed(1),
+		PyTorch: compared(() => median(pairs.map(([, b]) => speed(b))).toFixed(1)),
+		ratio: compared(() => median(pairs.map(([a, b]) => speed(a) / speed(b))).toFixed(2)),
+		"cpu/step": milliseconds(median(pairs.map(([a]) => effort(a)))),
+		"PyTorch's": compared(() => milliseconds(median(pairs.map(([, b]) => effort(b))))),
+		"cpu ratio": compared(() => median(pairs.map(([a, b]) => effort(b) / effort(a))).toFixed(2)),
 		"peak memory": mib(memory.peakRssBytes),
-		"PyTorch's": theirMemory === undefined ? "-" : mib(theirMemory.peakRssBytes),
+		" PyTorch's": compared(() => mib(theirMemory.peakRssBytes)),
 	};
 	return { row, facts: [mine.facts.description, theirs === undefined ? "no PyTorch" : `PyTorch ${theirs.facts.torch}`] };
 }
@@ -112,7 +127,7 @@ if (values.memory) {
 	const models = values.model.length === Object.keys(MODELS).length ? ["mlp"] : values.model;
 	const rows = [];
 	for (const model of models) rows.push(await growth(model));
-	console.table(rows);
+	printTable(rows);
 	if (rows.some((row) => Number(row["bytes/step"]) >= 1000)) process.exitCode = 1;
 } else {
 	const rows = [];
@@ -121,8 +136,8 @@ if (values.memory) {
 		const result = await compare(model);
 		rows.push(result.row);
 		facts = result.facts;
-		console.log(`${result.row.model}: ratio ${result.row.ratio}`);
+		console.log(`${result.row.model}: ratio ${result.row.ratio}, by processor time ${result.row["cpu ratio"]}`);
 	}
 	console.log(`\nSGD, float32, ${values.threads} threads; ${facts.join("; ")}; medians of ${values.windows} windows that take turns`);
-	console.table(rows);
+	printTable(rows);
 }
