@@ -1,5 +1,5 @@
-import { range } from "../graph/graph-builder.js";
-import type { Node } from "../graph/ir.js";
+import { type GraphBuilder, type Ref, range } from "../graph/graph-builder.js";
+import type { Attributes, Node } from "../graph/ir.js";
 import { intOf, intsOf, stringOf } from "./rule.js";
 
 /** How windows of a convolution or a pooling lie along the spatial axes, one entry per axis. */
@@ -40,6 +40,22 @@ export const coveredBy = ({ kernel, strides, dilations }: Windows, windows: numb
 /** Elements behind the last one of the input that the windows cover, per axis; below 0 where they stop short of it. */
 export const afterOf = (w: Windows, input: readonly number[], output: readonly number[]): number[] =>
 	input.map((size, i) => coveredBy(w, output[i]!, i) - size - w.before[i]!);
+
+const ints = (values: readonly number[]): { readonly ints: readonly number[] } => ({ ints: values });
+
+/** Attributes of Conv and ConvTranspose. @param after as `afterOf` says; below 0 the operand must be what `covered` leaves of it */
+export const windowAttributes = (w: Windows, after: readonly number[], group: number): Attributes => ({
+	kernel_shape: ints(w.kernel),
+	strides: ints(w.strides),
+	dilations: ints(w.dilations),
+	pads: ints([...w.before, ...after.map((count) => Math.max(0, count))]),
+	group: { int: group },
+});
+
+/** x without the elements at the end of each spatial axis that no window covers. */
+export function covered(g: GraphBuilder, x: Ref, after: readonly number[]): Ref {
+	return after.reduce((cut, count, i) => (count < 0 ? g.slice(cut, i + 2, 0, cut.dims[i + 2]! + count) : cut), x);
+}
 
 export const groupOf = (node: Node): number => intOf(node, "group", 1);
 
