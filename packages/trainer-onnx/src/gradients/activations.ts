@@ -13,13 +13,17 @@ function geluDerivative(g: GraphBuilder, x: Ref): Ref {
 	return g.add(distribution, g.mul(x, density));
 }
 
-/** Of x/2 · (1 + tanh u), u = √(2/π)·(x + 0.044715·x³). */
+/**
+ * Of x/2 · (1 + tanh u) = x·h with h = sigmoid(2u), 2u = x·(a + b·x²): h·(1 + (1 − h)·x·(a + 3b·x²)). Three passes fewer than
+ * with tanh.
+ */
 function geluTanhDerivative(g: GraphBuilder, x: Ref): Ref {
-	const root = Math.sqrt(2 / Math.PI);
+	const a = 2 * Math.sqrt(2 / Math.PI);
+	const b = a * 0.044715;
 	const square = g.mul(x, x);
-	const t = g.unary("Tanh", g.mul(g.mul(x, g.add(g.mul(square, 0.044715), 1)), root));
-	const slope = g.mul(g.add(g.mul(square, 3 * 0.044715), 1), 0.5 * root);
-	return g.add(g.mul(g.add(t, 1), 0.5), g.mul(g.mul(x, slope), g.sub(1, g.mul(t, t))));
+	const h = g.unary("Sigmoid", g.mul(x, g.add(g.mul(square, b), a)));
+	const slope = g.mul(x, g.add(g.mul(square, 3 * b), a));
+	return g.mul(h, g.add(g.mul(g.sub(1, h), slope), 1));
 }
 
 /** Of a function that is x above 0 and `below` otherwise: 1, and what `slopeBelow` says. */
@@ -51,8 +55,7 @@ const prelu: GradientRule = (b) => {
 };
 
 export const activationRules: { readonly [op: string]: GradientRule } = {
-	// The sign of a rectified value is 1 or 0: the derivative in one pass.
-	Relu: unary((g, _x, y) => g.unary("Sign", y)),
+	Relu: unary((g, _x, y) => g.indicator("Greater", y, 0)),
 	LeakyRelu: unary((g, x, _y, { node }) => kinked(g, x, floatOf(node, "alpha", 0.01))),
 	PRelu: prelu,
 	Elu: unary((g, x, y, { node }) => kinked(g, x, g.add(y, floatOf(node, "alpha", 1)))),

@@ -24,11 +24,22 @@ function poolOf(b: Backward): Pool {
 const tiles = ({ w, input, output }: Pool): boolean =>
 	w.kernel.every((size, i) => size === w.strides[i] && w.dilations[i] === 1 && w.before[i] === 0 && size * output[i]! === input[i]);
 
-/** [N, C, H, W] as [N, C, H/k, k, W/k, k], and a result per window as [N, C, H/k, 1, W/k, 1]. */
-const tiled = (dims: readonly number[], output: readonly number[], kernel: readonly number[]): number[] => [
-	...dims.slice(0, 2),
-	...output.flatMap((size, i) => [size, kernel[i]!]),
-];
+/** What each window holds at every place of it: [N, C, …windows] as [N, C, …input], for windows that tile a plane of float32. */
+function enlarged(g: GraphBuilder, perWindow: Ref, { w, input }: Pool): Ref {
+	const scales = g.values("float32", [input.length + 2], [1, 1, ...w.kernel]);
+	const attributes = {
+		mode: { string: "nearest" },
+		coordinate_transformation_mode: { string: "asymmetric" },
+		nearest_mode: { string: "floor" },
+	};
+	const [result] = g.nodeOf(
+		"Resize",
+		[perWindow, undefined, scales],
+		[{ type: perWindow.type, dims: [...perWindow.dims.slice(0, 2), ...input] }],
+		attributes,
+	);
+	return result!;
+}
 
 /** The element at `offset` of each window, [N, C, …windows]; `filler` stands where a window reaches beyond the input. */
 function atOffset(g: GraphBuilder, x: Ref, { w, input, output }: Pool, offset: readonly number[], filler: number): Ref {
@@ -80,25 +91,28 @@ const maxPool: GradientRule = (b) => {
 	return [dx];
 };
 
-/** Windows that tile the input: compare with the maximum of the own window; those that tie share. */
+/**
+ * Windows that tile a plane: the maxima of all windows go back to their size in one pass each. Where several elements are the
+ * maximum, the first in the window is found as the largest of numbers that descend within it. Processor time of a step of LeNet-5,
+ * 1 thread: 2.6 ms, comparing each window as an axis of its own 3.9 ms (`npm run bench:trainer -- --model lenet5 --threads 1`).
+ */
+function tiledMaxPool(b: Backward, pool: Pool): Ref {
+	const { g } = b;
+	const { kernel, strides } = pool.w;
+	const [x, y, dy] = [b.input(0), b.output(0), b.dy()!];
+	const [height, width] = pool.input as [number, number];
+	const [tall, wide] = kernel as [number, number];
+	const descending = range(height).flatMap((row) => range(width).map((column) => tall * wide - ((row % tall) * wide + (column % wide))));
+	const places = g.mul(g.indicator("Equal", x, enlarged(g, y, pool)), g.values(x.type, pool.input, descending));
+	const first = g.node("MaxPool", [places], x.type, y.dims, { kernel_shape: { ints: kernel }, strides: { ints: strides } });
+	return g.mul(g.indicator("Equal", places, enlarged(g, first, pool)), enlarged(g, dy, pool));
+}
+
+const isTiledPlane = (pool: Pool, { type }: Ref): boolean => tiles(pool) && pool.input.length === 2 && type === "float32";
+
 const maxPoolRule: GradientRule = (b) => {
 	const pool = poolOf(b);
-	if (!tiles(pool)) return maxPool(b);
-	const { g } = b;
-	const [x, y, dy] = [b.input(0), b.output(0), b.dy()!];
-	const { kernel } = pool.w;
-	const one = tiled(
-		x.dims,
-		pool.output,
-		kernel.map(() => 1),
-	);
-	const hit = g.indicator("Equal", g.reshape(x, tiled(x.dims, pool.output, kernel)), g.reshape(y, one));
-	const count = g.reduce(
-		"ReduceSum",
-		hit,
-		kernel.map((_, i) => 3 + 2 * i),
-	);
-	return [g.reshape(g.mul(hit, g.div(g.reshape(dy, one), count)), x.dims)];
+	return isTiledPlane(pool, b.input(0)) ? [tiledMaxPool(b, pool)] : maxPool(b);
 };
 
 const averagePool: GradientRule = (b) => {
@@ -111,14 +125,7 @@ const averagePool: GradientRule = (b) => {
 		dy,
 		g.values(dy.type, output, windowCounts(pool, padsCount ? countedPads(b, pool) : pool.w.before.map(() => [0, 0]))),
 	);
-	if (tiles(pool)) {
-		const one = tiled(
-			x.dims,
-			output,
-			w.kernel.map(() => 1),
-		);
-		return [g.reshape(g.expand(g.reshape(share, one), tiled(x.dims, output, w.kernel)), x.dims)];
-	}
+	if (isTiledPlane(pool, x)) return [enlarged(g, share, pool)];
 	// A sum over windows is a convolution with ones, channel by channel; this is its transpose.
 	const [n, c] = x.dims as [number, number];
 	const after = afterOf(w, input, output);
