@@ -1,3 +1,4 @@
+import { foldNormalization } from "./fold-normalization.js";
 import { differentiate } from "./gradients/differentiate.js";
 import { RESERVED_PREFIX as PREFIX, prune } from "./graph/check-graph.js";
 import { GraphBuilder, type Ref } from "./graph/graph-builder.js";
@@ -33,7 +34,7 @@ export class LossGraph {
 
 	constructor(model: OnnxModel, fixed: SpecializedModel) {
 		this.#model = model;
-		this.#fixed = fixed;
+		this.#fixed = foldNormalization(fixed);
 		const output = fixed.refs.get(model.output)!;
 		if (isLossName(model.loss)) {
 			const logits = logitsOf(model.loss, fixed, output);

@@ -185,12 +185,19 @@ export class GraphBuilder {
 		return this.reduce("ReduceSum", x, range(x.dims.length), false);
 	}
 
-	/** What broadcasting from `dims` to the dimensions of `x` turns into on the way back: the sum over what was repeated. */
+	/**
+	 * What broadcasting from `dims` to the dimensions of `x` turns into on the way back: the sum over what was repeated. A sum of
+	 * rows is a product with ones, which ONNX Runtime's cpu provider computes twice as fast as ReduceSum.
+	 */
 	sumTo(x: Ref, dims: readonly number[]): Ref {
 		if (equalDims(x.dims, dims)) return x;
 		const extra = x.dims.length - dims.length;
 		const axes = range(x.dims.length).filter((axis) => axis < extra || (dims[axis - extra] === 1 && x.dims[axis] !== 1));
-		return this.reshape(this.reduce("ReduceSum", x, axes), dims);
+		const size = sizeOf(dims);
+		const rows = sizeOf(x.dims) / size;
+		const leading = axes.every((axis, i) => axis === i) && isFloat(x.type) && size > 1;
+		const sum = leading ? this.matMul(this.filled(x.type, [1, rows], 1), this.reshape(x, [rows, size])) : this.reduce("ReduceSum", x, axes);
+		return this.reshape(sum, dims);
 	}
 
 	/** Matrix product over the last two axes, of operands with two or more, with broadcasting of the others. */
