@@ -87,31 +87,35 @@ function perElement(g: GraphBuilder, output: Ref, losses: Ref, derivative: () =>
 	};
 }
 
+/** The derivative takes from one place per row what softmax gives to all: nothing of the size of all logits but softmax itself. */
 function crossEntropy(g: GraphBuilder, output: Ref, labels: Ref): Loss {
 	const classes = output.dims.at(-1)!;
 	const rows = sizeOf(output.dims) / classes;
 	const z = g.reshape(output, [rows, classes]);
 	const logP = g.node("LogSoftmax", [z], z.type, z.dims, { axis: { int: 1 } });
-	const numbers = g.values("int32", [1, classes], range(classes));
 	const wanted = g.reshape(labels, [rows, 1]);
-	// A label that is no class, like −100, gives a row of zeros: it counts nowhere.
-	const oneHot = g.indicator("Equal", wanted, numbers, z.type);
+	// A label that is no class, like −100, counts nowhere: its row is looked up at class 0, and weighted with 0.
 	const counted = g.indicator("GreaterOrEqual", wanted, 0, z.type);
+	const known = g.binary("Max", wanted, 0);
+	const ofLabel = (values: Ref): Ref => g.node("GatherElements", [values, known], values.type, [rows, 1], { axis: { int: 1 } });
 	const count = g.total(counted);
 	const share = g.div(1, g.binary("Max", count, 1));
-	const sum = g.neg(g.total(g.mul(oneHot, logP)));
-	const probabilities = g.unary("Exp", logP);
+	const sum = g.neg(g.total(g.mul(counted, ofLabel(logP))));
+	const weight = g.mul(counted, share);
+	const places = g.cast(g.concat([g.values("int32", [rows, 1], range(rows)), known], 1), "int64");
+	const shares = g.mul(g.unary("Exp", logP), weight);
+	const seed = g.node("ScatterND", [shares, places, g.reshape(g.neg(weight), [rows])], z.type, z.dims, { reduction: { string: "add" } });
 	return {
 		sum,
 		count,
 		mean: g.mul(sum, share),
-		seed: g.reshape(g.mul(g.sub(g.mul(probabilities, counted), oneHot), share), output.dims),
+		seed: g.reshape(seed, output.dims),
 		// Right: no class is better than the label, and none before it is as good.
 		hits: () => {
-			const own = g.reduce("ReduceSum", g.mul(oneHot, z), [1]);
+			const own = ofLabel(z);
 			const better = g.indicator("Greater", z, own);
-			const before = g.mul(g.indicator("Equal", z, own), g.indicator("Less", numbers, wanted, z.type));
-			const rivals = g.reduce("ReduceMax", g.add(better, before), [1]);
+			const earlier = g.indicator("Less", g.values("int32", [1, classes], range(classes)), wanted, z.type);
+			const rivals = g.reduce("ReduceMax", g.add(better, g.mul(g.indicator("Equal", z, own), earlier)), [1]);
 			return g.total(g.mul(counted, g.indicator("Equal", rivals, 0)));
 		},
 	};

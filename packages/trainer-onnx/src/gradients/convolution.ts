@@ -54,15 +54,9 @@ function byFlipping(g: GraphBuilder, dy: Ref, weight: Ref, w: Windows, group: nu
 
 /** The transposed convolution. Where windows stop short of the end of the input, what they did not cover gets 0. */
 function byTransposing(g: GraphBuilder, dy: Ref, weight: Ref, w: Windows, group: number, input: readonly number[]): Ref {
-	const spatial = input.slice(2);
-	const after = afterOf(w, spatial, dy.dims.slice(2));
-	const dims = [...input.slice(0, 2), ...spatial.map((size, i) => size + Math.min(0, after[i]!))];
-	const d = g.node("ConvTranspose", [dy, weight], dy.type, dims, windowAttributes(w, after, group));
-	return g.pad(
-		d,
-		input.map(() => 0),
-		[0, 0, ...after.map((count) => Math.max(0, -count))],
-	);
+	const after = afterOf(w, input.slice(2), dy.dims.slice(2));
+	const attributes = { ...windowAttributes(w, after, group), output_padding: { ints: after.map((count) => Math.max(0, -count)) } };
+	return g.node("ConvTranspose", [dy, weight], dy.type, input, attributes);
 }
 
 const biasGradient = (g: GraphBuilder, dy: Ref): Ref =>

@@ -17,15 +17,35 @@ function throughStandardized(g: GraphBuilder, dHat: Ref, hat: Ref, inverse: Ref,
 	return g.mul(inverse, g.sub(g.sub(dHat, mean), g.mul(hat, slope)));
 }
 
+/**
+ * With t = dy·x̂: dx = (γ·dy − mean(γ·dy) − x̂·mean(γ·t))·inverse. Mean and inverse deviation are further results of the node, and
+ * the means over a row are products with γ/width: what is computed in passes over all elements is little.
+ */
 const layerNormalization: GradientRule = (b) => {
 	const { g, node } = b;
 	const [x, scale, dy] = [b.input(0), b.input(1), b.dy()!];
 	const first = axisOf(intOf(node, "axis", -1), x.dims.length);
-	const axes = range(x.dims.length).slice(first);
-	const { hat, inverse } = standardized(g, x, axes, floatOf(node, "epsilon", 1e-5));
+	const width = sizeOf(x.dims.slice(first));
+	const rows = sizeOf(x.dims) / width;
+	const statistics = x.dims.map((size, axis) => (axis < first ? size : 1));
+	const inRows = (v: Ref): Ref => g.reshape(v, [rows, width]);
+	const perRow = (i: number): Ref => g.reshape(b.output(i, statistics), [rows, 1]);
+	// In float64 the operator gives no statistics.
+	const { hat, inverse } =
+		x.type === "float32"
+			? { hat: g.mul(g.sub(inRows(x), perRow(1)), perRow(2)), inverse: perRow(2) }
+			: standardized(g, inRows(x), [1], floatOf(node, "epsilon", 1e-5));
+	const t = g.mul(inRows(dy), hat);
+	const dx = (): Ref => {
+		const gamma = g.reshape(g.expand(scale, x.dims.slice(first)), [width]);
+		const share = g.reshape(g.mul(gamma, 1 / width), [width, 1]);
+		const mean = g.matMul(inRows(dy), share);
+		const slope = g.matMul(t, share);
+		return g.reshape(g.mul(g.sub(g.sub(g.mul(inRows(dy), gamma), mean), g.mul(hat, slope)), inverse), x.dims);
+	};
 	return [
-		b.needs(0) ? throughStandardized(g, g.mul(dy, scale), hat, inverse, axes) : undefined,
-		b.needs(1) ? g.sumTo(g.mul(dy, hat), scale.dims) : undefined,
+		b.needs(0) ? dx() : undefined,
+		b.needs(1) ? g.sumTo(g.reshape(t, x.dims), scale.dims) : undefined,
 		b.optional(2) !== undefined && b.needs(2) ? g.sumTo(dy, b.input(2).dims) : undefined,
 	];
 };
