@@ -3,8 +3,10 @@ export { decodeGraph } from "./graph/decode.js";
 export { encodeGraph } from "./graph/encode.js";
 export type { Attribute, Graph, Node, Tensor, Value } from "./graph/ir.js";
 export { type ImportedModel, type ImportOptions, importOnnx, importOnnxFile } from "./import/import-model.js";
+export type { Lora, LoraOptions, LoraTarget } from "./lora/apply-lora.js";
+export { type AdaptedModel, mergeLora, type NamedWeights, type PeftAdapter, peftAdapter } from "./lora/export-lora.js";
 export { LOSSES, type LossName } from "./losses.js";
-export type { OnnxManifest } from "./model.js";
+export type { FrozenWeights, ModelAsset, OnnxManifest } from "./model.js";
 export { type LenetConfig, lenet, type MlpConfig, mlp, type ResnetConfig, resnet8 } from "./models/classifiers.js";
 export { exportOnnx } from "./models/export-onnx.js";
 export { type ChooseToken, type GenerateOptions, generate, greedy, sampling } from "./models/generate.js";
@@ -20,5 +22,6 @@ export {
 } from "./models/llama2c.js";
 export type { ModelBlueprint } from "./models/model-writer.js";
 export { DEVICES, type Device } from "./session/device.js";
+export type { FrozenSource } from "./session/frozen.js";
 export { isOrtInstalled, loadOrt, ORT_INSTALL } from "./session/runtime.js";
 export { createOnnxTrainer, OnnxTrainer, type OnnxTrainerOptions, type Prediction } from "./session/trainer.js";

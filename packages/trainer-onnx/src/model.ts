@@ -1,10 +1,11 @@
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { RondoError } from "@rondo/errors";
-import type { Layout } from "@rondo/tensors";
+import { checkLayout, type Layout } from "@rondo/tensors";
 import { checkGraph } from "./graph/check-graph.js";
 import { decodeGraph } from "./graph/decode.js";
 import { encodeGraph } from "./graph/encode.js";
-import type { Graph } from "./graph/ir.js";
+import type { Graph, Value } from "./graph/ir.js";
+import type { Lora } from "./lora/apply-lora.js";
 import { isLossName, LOSSES } from "./losses.js";
 
 /** Most bytes of a graph without weights, once unpacked: a manifest comes from whoever made the run. */
@@ -26,21 +27,53 @@ export interface OnnxManifest {
 	readonly input: string;
 	/** The input that takes a batch's `labels`, for a model that computes its own loss from them. */
 	readonly labels?: string;
+	/** Weights that are not trained and too large for the graph; they are inputs of it too. */
+	readonly frozen?: FrozenWeights;
+	/** What of the content-addressed store belongs to the model: the coordinator keeps it, clients fetch it. */
+	readonly assets?: readonly ModelAsset[];
+	/** Low-rank adapters, where they are what is trained. */
+	readonly lora?: Lora;
+	/** Weights that PyTorch has the other way round, [out, in]: the exporter transposed them. */
+	readonly transposed?: readonly string[];
 	/** What the trainer can do: "loss" where some operator has no gradient; the reason then. */
 	readonly trainer: "gradient" | "loss";
 	readonly reason?: string;
 }
 
+/** Weights beside the graph, float32, in the order of their layout. */
+export interface FrozenWeights {
+	/** Content digest of the flat vector's bytes. */
+	readonly digest: string;
+	readonly layout: Layout;
+}
+
+/** A blob that a model needs. */
+export interface ModelAsset {
+	/** Content digest, 64 hexadecimal digits. */
+	readonly digest: string;
+	readonly bytes: number;
+}
+
 /** A model ready to be trained. */
 export interface OnnxModel {
-	/** Trained weights are inputs. */
+	/** Trained and frozen weights are inputs. */
 	readonly graph: Graph;
 	/** Names of the trained weights in layout order. */
 	readonly parameters: readonly string[];
+	readonly frozen: FrozenWeights | undefined;
 	readonly loss: string;
 	readonly output: string;
 	readonly input: string;
 	readonly labels: string | undefined;
+}
+
+/** Inputs of the graph that are fed from batches, and those that are weights. */
+export function inputsOf({ graph, parameters, frozen }: Pick<OnnxModel, "graph" | "parameters" | "frozen">): {
+	readonly data: readonly Value[];
+	readonly weights: readonly Value[];
+} {
+	const names = new Set([...parameters, ...(frozen?.layout.tensors ?? []).map(({ name }) => name)]);
+	return { data: graph.inputs.filter(({ name }) => !names.has(name)), weights: graph.inputs.filter(({ name }) => names.has(name)) };
 }
 
 /** The graph part of a manifest. */
@@ -70,16 +103,12 @@ export function readManifest(manifest: unknown, layout: Layout): OnnxModel {
 		if (!among(value)) throw refuse(name, name === "output" ? "an output of the graph" : "an input of the graph that is no weight");
 		return value;
 	};
-	for (const { name, shape } of layout.tensors) {
-		const { dims, type } = inputs.get(name) ?? {};
-		if (type !== undefined && type !== "float32")
-			throw new RondoError("SHAPE_MISMATCH", `weight ${JSON.stringify(name)} is of type ${type} in the graph; weights are float32`);
-		if (dims === undefined || String(dims) !== String(shape)) {
-			const found = dims === undefined ? "no such weight" : `it with dimensions [${dims.join(", ")}]`;
-			throw new RondoError("SHAPE_MISMATCH", `weight ${JSON.stringify(name)}: the layout has shape [${shape}], the graph ${found}`);
-		}
-	}
-	const weights = new Set(layout.tensors.map(({ name }) => name));
+	const frozen = fields.frozen === undefined ? undefined : frozenOf(fields.frozen);
+	checkWeights(layout, "layout", inputs);
+	if (frozen !== undefined) checkWeights(frozen.layout, "manifest.frozen.layout", inputs);
+	const weights = new Set([...layout.tensors, ...(frozen?.layout.tensors ?? [])].map(({ name }) => name));
+	if (weights.size < layout.tensors.length + (frozen?.layout.tensors.length ?? 0))
+		throw refuse("frozen", "of weights that are not trained");
 	const isData = (value: string): boolean => inputs.has(value) && !weights.has(value);
 	const output = named("output", (value) => graph.outputs.some(({ name }) => name === value));
 	const loss = text("loss");
@@ -87,11 +116,35 @@ export function readManifest(manifest: unknown, layout: Layout): OnnxModel {
 	return {
 		graph,
 		parameters: layout.tensors.map(({ name }) => name),
+		frozen,
 		loss,
 		output,
 		input: named("input", isData),
 		labels: fields.labels === undefined ? undefined : named("labels", isData),
 	};
+}
+
+/** @throws SHAPE_MISMATCH where a weight is no such input of the graph */
+function checkWeights({ tensors }: Layout, field: string, inputs: ReadonlyMap<string, Value>): void {
+	for (const { name, shape } of tensors) {
+		const { dims, type } = inputs.get(name) ?? {};
+		if (type !== undefined && type !== "float32")
+			throw new RondoError("SHAPE_MISMATCH", `weight ${JSON.stringify(name)} is of type ${type} in the graph; weights are float32`);
+		if (dims === undefined || String(dims) !== String(shape)) {
+			const found = dims === undefined ? "no such weight" : `it with dimensions [${dims.join(", ")}]`;
+			throw new RondoError("SHAPE_MISMATCH", `weight ${JSON.stringify(name)}: the ${field} has shape [${shape}], the graph ${found}`);
+		}
+	}
+}
+
+/** @throws INVALID_ARGUMENT */
+function frozenOf(value: unknown): FrozenWeights {
+	const { digest, layout } = (typeof value === "object" && value !== null ? value : {}) as { readonly [name: string]: unknown };
+	if (typeof digest !== "string" || !/^[0-9a-f]{64}$/.test(digest))
+		throw new RondoError("INVALID_ARGUMENT", "manifest.frozen.digest must be a content digest of 64 hexadecimal digits", {
+			details: { field: "manifest.frozen.digest" },
+		});
+	return { digest, layout: checkLayout(layout) };
 }
 
 function unpackGraph(packed: string): Graph {

@@ -26,6 +26,7 @@ const LLAMA = [
 		].map((module) => `model.layers.${layer}.${module}.weight`),
 	),
 	"model.embed_tokens.weight",
+	"lm_head.weight",
 	"model.norm.weight",
 ].sort();
 

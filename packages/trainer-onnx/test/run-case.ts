@@ -10,10 +10,7 @@ import { graphOf, type OpCase, tensorOf } from "./op-cases.js";
 export type Precision = "float32" | "float64";
 
 /** A case as one graph: its results, and the derivatives of Σ upstream · result by every input that has one in the fixture. */
-export async function gradientCase(
-	c: OpCase,
-	precision: Precision,
-): Promise<ReadyGraph & { readonly feeds: Record<string, ort.Tensor> }> {
+export async function gradientCase(c: OpCase, precision: Precision): Promise<ReadyGraph & { readonly feeds: Record<string, ort.Tensor> }> {
 	const model = graphOf(c, precision);
 	const given = new Map(c.inputs.map((input) => [input.name, tensorOf(input, precision)]));
 	const fixed = await specialize(ort, model, { inputs: new Map(model.inputs.map(({ name }) => [name, given.get(name)!.dims])) });

@@ -4,12 +4,14 @@ import { type Layout, layoutOf } from "@rondo/tensors";
 import { checkGraph, prune } from "../graph/check-graph.js";
 import { type DecodeOptions, decodeGraph } from "../graph/decode.js";
 import type { Dim, Graph, Tensor, Value } from "../graph/ir.js";
+import { applyLora, type Lora, type LoraOptions } from "../lora/apply-lora.js";
 import { isLossName, LOSSES } from "../losses.js";
-import { type OnnxManifest, type OnnxModel, packGraph } from "../model.js";
+import { inputsOf, type OnnxManifest, type OnnxModel, packGraph } from "../model.js";
 import type { Ort } from "../session/runtime.js";
 import { type SpecializedModel, specialize } from "../specialize.js";
 import { gradientGraph } from "../training-graph.js";
 import { externalDataBeside } from "./external-data.js";
+import { freezeWeights } from "./freeze-weights.js";
 import { normalize } from "./normalize.js";
 import { type Selection, selectParameters } from "./parameters.js";
 import { type Renaming, renameWeights } from "./rename-weights.js";
@@ -24,6 +26,8 @@ export interface ImportOptions extends Selection {
 	readonly input?: string;
 	/** For a model that computes its own loss: the input that takes the labels; default: one whose name says so. */
 	readonly labels?: string;
+	/** Adapters beside chosen weights are trained instead of the weights; what `train` names is trained too. */
+	readonly lora?: LoraOptions;
 }
 
 /** A model read from a file. */
@@ -41,6 +45,8 @@ export interface ImportedModel {
 	readonly renamings: readonly Renaming[];
 	/** Weights that stay as they are. */
 	readonly frozen: readonly string[];
+	/** Those of them that are not in the graph, in the order of `manifest.frozen.layout`. */
+	readonly frozenWeights?: Float32Array;
 }
 
 /** @throws NOT_FOUND for a missing file, and what `importOnnx` throws */
@@ -65,16 +71,22 @@ export async function importOnnx(
 ): Promise<ImportedModel> {
 	const read = checkGraph(decodeGraph(bytes, decoding));
 	const { output, input, labels } = rolesOf(read, options);
-	const whole = checkGraph(normalize({ ...read, outputs: read.outputs.filter(({ name }) => name === output) }));
-	const { graph: renamed, renamings } = renameWeights(prune(whole), (name) => read.initializers.has(name));
+	const normal = checkGraph(normalize({ ...read, outputs: read.outputs.filter(({ name }) => name === output) }));
+	const { graph: renamed, renamings } = renameWeights(prune(normal), (name) => read.initializers.has(name));
 	const { graph: tied, ties } = tieWeights(renamed);
 	const graph = prune(tied);
 	const named = new Set(renamings.map(({ name }) => name));
-	const parameters = selectParameters(graph, options, (name) => read.initializers.has(name) || named.has(name));
-	for (const name of parameters) checkWeight(name, graph.initializers.get(name)!);
+	const isWeight = (name: string): boolean => read.initializers.has(name) || named.has(name);
+	const { graph: adapted, lora, train } = withAdapters(graph, options, isWeight);
+	const parameters = selectParameters(adapted, { ...options, train }, isWeight);
+	for (const name of parameters) checkWeight(name, adapted.initializers.get(name)!);
 	for (const value of graph.inputs) checkInput(value, input);
-	const { model, layout, weights } = withWeightsAsInputs(graph, parameters, { loss: options.loss, output, input, labels });
+	const roles = { loss: options.loss, output, input, labels };
+	const { model: whole, layout, weights } = withWeightsAsInputs(adapted, parameters, roles);
+	const part = freezeWeights(whole.graph);
+	const model = part === undefined ? whole : { ...whole, graph: part.graph, frozen: part.frozen };
 	const reason = await whyNotDifferentiable(ort, model);
+	const transposed = renamings.filter((renaming) => renaming.transposed).map(({ name }) => name);
 	const manifest: OnnxManifest = {
 		format: "onnx",
 		loss: options.loss,
@@ -83,11 +95,38 @@ export async function importOnnx(
 		...(labels === undefined ? {} : { labels }),
 		trainer: reason === undefined ? "gradient" : "loss",
 		...(reason === undefined ? {} : { reason }),
+		...(part === undefined ? {} : { frozen: part.frozen, assets: [{ digest: part.frozen.digest, bytes: part.values.byteLength }] }),
+		...(lora === undefined ? {} : { lora }),
+		...(transposed.length === 0 ? {} : { transposed }),
 		graph: packGraph(model.graph),
 	};
-	const frozen = [...model.graph.initializers].filter(([, { type, dims }]) => type === "float32" && dims.length > 0).map(([name]) => name);
-	const ofData = (value: Value): boolean => !parameters.includes(value.name);
-	return { manifest, layout, weights, inputs: model.graph.inputs.filter(ofData), outputs: model.graph.outputs, ties, renamings, frozen };
+	const inGraph = [...model.graph.initializers].filter(([, { type, dims }]) => type === "float32" && dims.length > 0).map(([name]) => name);
+	return {
+		manifest,
+		layout,
+		weights,
+		inputs: inputsOf(model).data,
+		outputs: model.graph.outputs,
+		ties,
+		renamings,
+		frozen: [...(part?.frozen.layout.tensors ?? []).map(({ name }) => name), ...inGraph],
+		...(part === undefined ? {} : { frozenWeights: part.values }),
+	};
+}
+
+/** The graph with adapters, if some are wanted, and patterns of what is trained then: they alone, and what `train` adds. */
+function withAdapters(
+	graph: Graph,
+	{ lora: wanted, train, freeze }: ImportOptions,
+	isWeight: (name: string) => boolean,
+): { readonly graph: Graph; readonly lora: Lora | undefined; readonly train: readonly string[] } {
+	if (wanted === undefined) return { graph, lora: undefined, train: train ?? [] };
+	if (freeze !== undefined && freeze.length > 0)
+		throw new RondoError("INVALID_ARGUMENT", "--freeze does not go with --lora: all but the adapters is frozen, unless --train names it", {
+			details: { field: "freeze" },
+		});
+	const adapted = applyLora(graph, wanted, isWeight);
+	return { ...adapted, train: [...adapted.lora.targets.flatMap(({ a, b }) => [a, b]), ...(train ?? [])] };
 }
 
 /** Which values of the graph a batch and the loss belong to. */
@@ -134,7 +173,8 @@ export function withWeightsAsInputs(
 	for (const [i, { from }] of layout.tensors.entries()) weights.set(tensors[i]!.tensor.data as Float32Array, from);
 	const added = tensors.map(({ name, tensor }): Value => ({ name, type: "float32", dims: tensor.dims }));
 	const initializers = new Map<string, Tensor>([...graph.initializers].filter(([name]) => !parameters.includes(name)));
-	return { model: { graph: { ...graph, inputs: [...graph.inputs, ...added], initializers }, parameters, ...roles }, layout, weights };
+	const model = { graph: { ...graph, inputs: [...graph.inputs, ...added], initializers }, parameters, frozen: undefined, ...roles };
+	return { model, layout, weights };
 }
 
 /** @throws NOT_FINITE, INVALID_ARGUMENT for a weight that no run takes */

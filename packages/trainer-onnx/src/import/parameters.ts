@@ -1,5 +1,5 @@
 import { RondoError } from "@rondo/errors";
-import type { Graph, Node } from "../graph/ir.js";
+import type { Graph, Node, Tensor } from "../graph/ir.js";
 
 export interface Selection {
 	/** Only initializers whose names match one of these patterns are trained; default: all that look like parameters. */
@@ -42,19 +42,8 @@ export function selectParameters(
 	isWeight: (name: string) => boolean,
 ): readonly string[] {
 	const floats = [...graph.initializers].filter(([, { type }]) => type === "float32").map(([name]) => name);
-	const patterns = (field: string, texts: readonly string[]): readonly RegExp[] =>
-		texts.map((text) => {
-			const pattern = globToRegExp(text);
-			if (!floats.some((name) => pattern.test(name)))
-				throw new RondoError(
-					"INVALID_ARGUMENT",
-					`--${field} ${JSON.stringify(text)} matches no weight; the model has ${floats.slice(0, 12).join(", ")}${floats.length > 12 ? ` and ${floats.length - 12} more` : ""}`,
-					{ details: { field, value: text } },
-				);
-			return pattern;
-		});
-	const wanted = patterns("train", train);
-	const unwanted = patterns("freeze", freeze);
+	const wanted = patternsOf("train", train, floats);
+	const unwanted = patternsOf("freeze", freeze, floats);
 	const isTrained = (name: string): boolean =>
 		(wanted.length === 0 || wanted.some((pattern) => pattern.test(name))) && !unwanted.some((pattern) => pattern.test(name));
 	const seen = new Set<string>();
@@ -63,7 +52,7 @@ export function selectParameters(
 		for (const [i, input] of node.inputs.entries()) {
 			const tensor = graph.initializers.get(input);
 			if (tensor?.type !== "float32" || seen.has(input)) continue;
-			if (wanted.length === 0 && !(isWeight(input) && looksTrainable(node, i, input, tensor.dims.length))) continue;
+			if (wanted.length === 0 && !(isWeight(input) && looksTrainable(node, i, input, tensor))) continue;
 			seen.add(input);
 			if (isTrained(input)) ordered.push(input);
 		}
@@ -79,8 +68,30 @@ export function selectParameters(
 	return ordered;
 }
 
-const looksTrainable = ({ op }: Node, i: number, name: string, rank: number): boolean =>
-	rank > 0 && !BUFFER.test(name) && !(SETTINGS[op]?.includes(i) ?? false);
+/** What holds −∞ is a mask. */
+const looksTrainable = ({ op }: Node, i: number, name: string, { dims, data }: Tensor): boolean =>
+	dims.length > 0 &&
+	!BUFFER.test(name) &&
+	!(SETTINGS[op]?.includes(i) ?? false) &&
+	!(data as Float32Array).includes(Number.NEGATIVE_INFINITY);
+
+/**
+ * Patterns of names, each of which matches at least one.
+ * @param what the names are of
+ * @throws INVALID_ARGUMENT
+ */
+export function patternsOf(field: string, texts: readonly string[], names: readonly string[], what = "weight"): readonly RegExp[] {
+	return texts.map((text) => {
+		const pattern = globToRegExp(text);
+		if (!names.some((name) => pattern.test(name)))
+			throw new RondoError(
+				"INVALID_ARGUMENT",
+				`--${field} ${JSON.stringify(text)} matches no ${what}; the model has ${names.slice(0, 12).join(", ")}${names.length > 12 ? ` and ${names.length - 12} more` : ""}`,
+				{ details: { field, value: text } },
+			);
+		return pattern;
+	});
+}
 
 /** `*` any characters, `?` one; everything else as it is. */
 function globToRegExp(glob: string): RegExp {

@@ -2,7 +2,7 @@ import type { Batch } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
 import type { Value } from "../graph/ir.js";
 import { sizeOf } from "../graph/ir.js";
-import type { OnnxModel } from "../model.js";
+import { inputsOf, type OnnxModel } from "../model.js";
 import type { Ort, OrtTensor } from "./runtime.js";
 
 /** Inputs of a model that are not weights, for one batch. */
@@ -30,8 +30,7 @@ export class DataFeeder {
 		this.#ort = ort;
 		this.#narrow = narrow;
 		this.#model = model;
-		const weights = new Set(model.parameters);
-		this.#inputs = model.graph.inputs.filter(({ name }) => !weights.has(name));
+		this.#inputs = inputsOf(model).data;
 	}
 
 	/** @throws INVALID_ARGUMENT, SHAPE_MISMATCH that name the field of the batch */

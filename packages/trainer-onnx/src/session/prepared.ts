@@ -2,7 +2,7 @@ import { RondoError } from "@rondo/errors";
 import { encodeGraph } from "../graph/encode.js";
 import type { Graph } from "../graph/ir.js";
 import type { LabelSpec } from "../losses.js";
-import type { OnnxModel } from "../model.js";
+import { inputsOf, type OnnxModel } from "../model.js";
 import { type SpecializedModel, specialize } from "../specialize.js";
 import type { ReadyGraph } from "../training-graph.js";
 import { type Device, type DeviceOptions, openSession } from "./device.js";
@@ -81,9 +81,8 @@ export class PreparedGraphs {
 	#specialized({ key, dims }: DataFeeds): Promise<SpecializedModel> {
 		const known = this.#fixed.get(key);
 		if (known !== undefined) return known;
-		const weights = new Set(this.#model.parameters);
 		const sizes = new Map(dims);
-		for (const { name, dims: shape } of this.#model.graph.inputs) if (weights.has(name)) sizes.set(name, shape as readonly number[]);
+		for (const { name, dims: shape } of inputsOf(this.#model).weights) sizes.set(name, shape as readonly number[]);
 		const made = specialize(this.#ort, this.#model.graph, { inputs: sizes });
 		this.#fixed.set(key, made);
 		made.catch(() => this.#fixed.delete(key));

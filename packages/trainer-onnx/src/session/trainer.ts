@@ -19,8 +19,9 @@ import {
 	readyGraph,
 } from "../training-graph.js";
 import { whyPassOver } from "./availability.js";
-import { type Device, type DeviceOptions, wantedDevices } from "./device.js";
+import { type Device, type DeviceOptions, keepsResults, wantedDevices } from "./device.js";
 import { DataFeeder, type DataFeeds, unshared } from "./feeds.js";
+import { type FrozenSource, frozenTensors, placeFrozen, readFrozen } from "./frozen.js";
 import { ResidentTraining } from "./local-training.js";
 import { type Prepared, PreparedGraphs } from "./prepared.js";
 import { rewriteForGpu } from "./rewrite-for-gpu.js";
@@ -31,6 +32,8 @@ export interface OnnxTrainerOptions {
 	readonly manifest: unknown;
 	/** How the trained weights lie in the flat vector. */
 	readonly layout: Layout;
+	/** The model's frozen weights, where its manifest names some: numbers or bytes, used without a copy, or a function that fetches a blob. */
+	readonly frozen?: FrozenSource;
 	/** Default "auto": the first of cuda, directml, coreml, webgpu, cpu that runs the model. */
 	readonly device?: "auto" | Device | readonly Device[];
 	/** Threads of the cpu device; default: one per core. */
@@ -55,12 +58,13 @@ const EVALUATION_ROWS = 256;
  * size of batch. `description` says which device computes. Calls block their thread while they run: use it in a worker
  * thread, as the SDK does.
  * @throws TRAINER_FAILED when no wanted device is there, with the reasons, or onnxruntime-node is not installed, with the command
- * @throws INVALID_ARGUMENT, BAD_MODEL, SHAPE_MISMATCH for a manifest that is not as it must be
+ * @throws INVALID_ARGUMENT, BAD_MODEL, SHAPE_MISMATCH for a manifest that is not as it must be, or frozen weights that are not its
  */
 export async function createOnnxTrainer(options: OnnxTrainerOptions): Promise<OnnxTrainer> {
 	const devices = wantedDevices(options.device);
 	const model = readManifest(options.manifest, options.layout);
 	const ort = await loadOrt(options.importModule);
+	const frozen = await readFrozen(model.frozen, options.frozen);
 	const deviceOptions: DeviceOptions = {
 		...(options.threads === undefined ? {} : { threads: options.threads }),
 		...(options.strict === undefined ? {} : { strict: options.strict }),
@@ -73,7 +77,7 @@ export async function createOnnxTrainer(options: OnnxTrainerOptions): Promise<On
 				reasons.push(`${device}: ${reason}`);
 				continue;
 			}
-			const trainer = new OnnxTrainer(ort, model, options.layout, device, deviceOptions, reasons);
+			const trainer = new OnnxTrainer(ort, model, { layout: options.layout, frozen, device, passedOver: reasons, ...deviceOptions });
 			await trainer.tryOut();
 			return trainer;
 		} catch (cause) {
@@ -86,6 +90,16 @@ export async function createOnnxTrainer(options: OnnxTrainerOptions): Promise<On
 
 const firstLine = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause)).split("\n", 1)[0]!;
 
+/** How a trainer is made. */
+interface TrainerSettings extends DeviceOptions {
+	readonly layout: Layout;
+	/** In the order of the model's frozen layout. */
+	readonly frozen: Float32Array;
+	readonly device: Device;
+	/** Devices that are not used, with the reasons. */
+	readonly passedOver: readonly string[];
+}
+
 export class OnnxTrainer implements Trainer {
 	readonly device: Device;
 	readonly description: string;
@@ -96,23 +110,26 @@ export class OnnxTrainer implements Trainer {
 	readonly #graphs: PreparedGraphs;
 	/** Feeds that look at a weight vector; strategies use few of them, many times. */
 	readonly #weightFeeds = new WeakMap<Float32Array, Readonly<Record<string, OrtTensor>>>();
+	/** Inputs that are the same in every run. */
+	#frozen: Readonly<Record<string, OrtTensor>>;
 	#turn: Promise<unknown> = Promise.resolve();
 	#disposed = false;
 
-	constructor(ort: Ort, model: OnnxModel, layout: Layout, device: Device, options: DeviceOptions, passedOver: readonly string[]) {
+	constructor(ort: Ort, model: OnnxModel, { layout, frozen, device, passedOver, ...options }: TrainerSettings) {
 		this.#ort = ort;
 		this.#model = model;
 		this.#layout = layout;
 		this.device = device;
 		this.#feeder = new DataFeeder(ort, model, device !== "cpu");
 		this.#graphs = new PreparedGraphs(ort, model, device, options, device === "cpu" ? ({ graph }) => graph : rewriteForGpu);
+		this.#frozen = frozenTensors(ort, model.frozen, frozen);
 		const threads =
 			device === "cpu" && options.threads !== undefined ? ` (${options.threads} ${options.threads === 1 ? "thread" : "threads"})` : "";
 		const hints = passedOver.map((reason) => `; not on ${reason}`).join("");
 		this.description = `onnxruntime ${ort.env.versions.node ?? ort.env.versions.common} on ${device}${threads}${hints}`;
 	}
 
-	/** Runs the smallest graph once: what a device lacks shows only then. */
+	/** Runs the smallest graph once: what a device lacks shows only then. Frozen weights go to the device. */
 	async tryOut(): Promise<void> {
 		const value = (name: string): Value => ({ name, type: "float32", dims: [1] });
 		const graph = await this.#graphs.fixed("try-out", () =>
@@ -126,6 +143,7 @@ export class OnnxTrainer implements Trainer {
 			}),
 		);
 		await graph.session.run({ x: new this.#ort.Tensor("float32", Float32Array.of(1), [1]) });
+		this.#frozen = await placeFrozen(this.#frozen, this.#model, this.device, this.#graphs);
 	}
 
 	loss(weights: Float32Array, batch: Batch): Promise<number> {
@@ -181,7 +199,7 @@ export class OnnxTrainer implements Trainer {
 			const { output } = this.#model;
 			const feeds = this.#feeder.feeds(batch as Batch);
 			const graph = await this.#graphs.get("predict", feeds, outputGraph);
-			const { dims, data } = (await this.#run(graph, { ...feeds.tensors, ...this.#weights(weights) }))[output]!;
+			const { dims, data } = (await this.#run(graph, { ...feeds.tensors, ...this.#frozen, ...this.#weights(weights) }))[output]!;
 			return { dims, data: Float32Array.from(data as Float32Array) };
 		});
 	}
@@ -207,6 +225,8 @@ export class OnnxTrainer implements Trainer {
 	async dispose(): Promise<void> {
 		if (this.#disposed) return;
 		await this.#exclusive(() => this.#graphs.dispose());
+		if (keepsResults(this.device)) for (const tensor of Object.values(this.#frozen)) tensor.dispose();
+		this.#frozen = {};
 		this.#disposed = true;
 	}
 
@@ -240,7 +260,8 @@ export class OnnxTrainer implements Trainer {
 			data,
 			withLabels: ({ labels, inputs }) => {
 				const feeds: Record<string, OrtTensor> = {};
-				for (const [name, tensor] of Object.entries(data.tensors)) if (inputs.has(name)) feeds[name] = tensor;
+				for (const tensors of [data.tensors, this.#frozen])
+					for (const [name, tensor] of Object.entries(tensors)) if (inputs.has(name)) feeds[name] = tensor;
 				if (labels !== undefined) feeds[LABELS] = this.#labels(batch, labels);
 				return feeds;
 			},
