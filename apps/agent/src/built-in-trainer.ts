@@ -10,7 +10,7 @@ import type { TrainerChoice } from "./trainer-choice.js";
  * @throws INVALID_ARGUMENT for a manifest that the wanted trainer cannot use
  * @throws TRAINER_FAILED when no device or backend is there, with the command that installs what is missing
  */
-export async function createBuiltInTrainer({ layout, manifest }: WorkloadModel, choice: TrainerChoice): Promise<Trainer> {
+export async function createBuiltInTrainer({ layout, manifest, asset }: WorkloadModel, choice: TrainerChoice): Promise<Trainer> {
 	const { format, architecture, loss } = (typeof manifest === "object" && manifest !== null ? manifest : {}) as {
 		readonly format?: unknown;
 		readonly architecture?: unknown;
@@ -28,7 +28,7 @@ export async function createBuiltInTrainer({ layout, manifest }: WorkloadModel, 
 			throw refuse('format "onnx" or a Keras architecture; other models need a --workload module');
 		case "onnx": {
 			if (!has.onnx) throw refuse('format "onnx" for --trainer onnx');
-			return createOnnxTrainer({ manifest, layout, device, ...(threads === 0 ? {} : { threads }) });
+			return createOnnxTrainer({ manifest, layout, frozen: asset, device, ...(threads === 0 ? {} : { threads }) });
 		}
 		case "tfjs": {
 			if (!has.tfjs) throw refuse("a Keras architecture for --trainer tfjs");

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Store } from "../src/store/store.js";
 import { roundsContract } from "./store-contract-rounds.js";
-import { by, commitOf, leaseAll, makeRun, outcomes, planned, reportOf, SETTINGS, sha, TRAIN_1, weightsOf } from "./store-fixtures.js";
+import { by, commitOf, LAYOUT, leaseAll, makeRun, outcomes, planned, reportOf, SETTINGS, sha, TRAIN_1, weightsOf } from "./store-fixtures.js";
 
 /** A database under test: one coordinator on it, which has claimed the epoch. */
 export interface OpenedStore {
@@ -245,7 +245,26 @@ function reads(store: () => Store): void {
 			await store().commit(write);
 			head = write.record.hash;
 		}
+		const asset = { digest: sha("asset"), bytes: 8 };
+		for (const [i, assets] of [[asset, { bytes: 1 }, 7, null], "none", { digest: sha("no list") }].entries())
+			await store().createModel(
+				{
+					id: `assets-${i}`,
+					name: `assets-${i}`,
+					weights: sha(`w ${i}`),
+					parameters: 4,
+					layout: LAYOUT,
+					manifest: { kind: "mlp", assets },
+				},
+				by("model.create"),
+			);
 		const reachable = new Set(await store().reachableBlobs(2));
+		expect([sha("asset"), sha("w 0"), sha("w 2"), sha("no list")].map((digest) => reachable.has(digest))).toEqual([
+			true,
+			true,
+			true,
+			false,
+		]);
 		const lane = (round: number) => sha(`lane reach ${round}`);
 		expect([1, 2, 3, 4].map((round) => reachable.has(lane(round)))).toEqual([false, true, true, true]);
 		expect([1, 2, 3].map((round) => reachable.has(sha(`published reach ${round}`)))).toEqual([false, true, true]);

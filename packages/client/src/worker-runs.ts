@@ -3,9 +3,10 @@ import { type AnyStrategy, type Data, decodePlain, type Plain, type Registry, ty
 import { RondoError } from "@rondo/errors";
 import { type Random, randomFrom } from "@rondo/kernels";
 import { checkLayout, type Layout } from "@rondo/tensors";
+import type { BlobRef } from "./blob-store.js";
 import type { RunSpec, WorkerSettings } from "./messages.js";
 import { trimCaches, WorkerCache } from "./worker-cache.js";
-import type { Workload } from "./workload.js";
+import type { Workload, WorkloadModel } from "./workload.js";
 
 /** A run that the training thread is ready for. */
 export interface ReadyRun {
@@ -18,6 +19,9 @@ export interface ReadyRun {
 	readonly data: Data;
 	readonly cache: WorkerCache;
 }
+
+/** Gets the content of a blob. */
+export type ReadBlob = (ref: BlobRef) => Promise<Uint8Array>;
 
 // A trainer holds device memory: few runs are ready at once.
 const READY_RUNS = 4;
@@ -37,9 +41,10 @@ export class WorkerRuns {
 
 	/**
 	 * @param onTrainer hears of a trainer that is made
+	 * @param read gets blobs, from the coordinator where they are not here
 	 * @throws UNKNOWN_STRATEGY, STRATEGY_VERSION, BAD_ENCODING, INVALID_ARGUMENT, or whatever the workload throws
 	 */
-	async get(spec: RunSpec, onTrainer: (description: string) => void): Promise<ReadyRun> {
+	async get(spec: RunSpec, onTrainer: (description: string) => void, read: ReadBlob): Promise<ReadyRun> {
 		const known = this.#runs.get(spec.runId);
 		if (known !== undefined) {
 			this.#runs.delete(spec.runId);
@@ -49,7 +54,7 @@ export class WorkerRuns {
 			}
 			await known.ready.trainer.dispose?.();
 		}
-		const ready = await this.#prepare(spec);
+		const ready = await this.#prepare(spec, read);
 		onTrainer(ready.trainer.description ?? "");
 		this.#runs.set(spec.runId, { spec, ready });
 		if (this.#runs.size > READY_RUNS) {
@@ -65,7 +70,7 @@ export class WorkerRuns {
 		this.#runs.clear();
 	}
 
-	async #prepare(spec: RunSpec): Promise<ReadyRun> {
+	async #prepare(spec: RunSpec, read: ReadBlob): Promise<ReadyRun> {
 		const strategy = this.#registry.strategy(spec.strategy);
 		if (strategy.version !== spec.version) {
 			throw new RondoError(
@@ -80,7 +85,9 @@ export class WorkerRuns {
 				`run ${spec.runId}: the initial weights have ${spec.initialLength} elements, the layout ${layout.length}`,
 			);
 		}
-		const model = { runId: spec.runId, strategy: spec.strategy, layout, manifest: parseJson("manifest_json", spec.manifestJson) };
+		const manifest = parseJson("manifest_json", spec.manifestJson);
+		const asset = async (digest: string): Promise<Uint8Array> => read(assetOf(manifest, digest));
+		const model: WorkloadModel = { runId: spec.runId, strategy: spec.strategy, layout, manifest, asset };
 		const data = await this.#workload.createData(model, this.#settings.workloadOptions);
 		const trainer = await this.#workload.createTrainer(model, this.#settings.workloadOptions);
 		trimCaches(this.#settings.cacheDir);
@@ -96,6 +103,20 @@ export class WorkerRuns {
 			cache: new WorkerCache(join(this.#settings.cacheDir, `${spec.runId}.run`)),
 		};
 	}
+}
+
+/** What a manifest says of one of its assets. @throws NOT_FOUND, INVALID_ARGUMENT */
+function assetOf(manifest: unknown, digest: string): BlobRef {
+	const { assets } = (typeof manifest === "object" && manifest !== null ? manifest : {}) as { readonly assets?: unknown };
+	const listed = (Array.isArray(assets) ? assets : []) as readonly Partial<BlobRef>[];
+	const found = listed.find((asset) => asset?.digest === digest);
+	// A digest is a file name here.
+	if (found === undefined || !/^[0-9a-f]{64}$/.test(digest))
+		throw new RondoError("NOT_FOUND", `the model's manifest lists no asset ${JSON.stringify(digest)}`, { details: { digest } });
+	const { bytes } = found;
+	if (!Number.isSafeInteger(bytes) || bytes! < 0)
+		throw new RondoError("INVALID_ARGUMENT", `manifest.assets: bytes of ${digest} must be a non-negative integer, got ${String(bytes)}`);
+	return { digest, bytes: bytes! };
 }
 
 function parseJson(field: string, text: string): unknown {

@@ -82,7 +82,11 @@ async function answer(id: number, job: Job, runs: WorkerRuns, registry: Registry
 	try {
 		if (signal.aborted) throw cancelled();
 		const { runId } = job.run;
-		const run = await runs.get(job.run, (description) => send({ type: "trainer", id, runId, description }));
+		const run = await runs.get(
+			job.run,
+			(description) => send({ type: "trainer", id, runId, description }),
+			(ref) => readBlob(id, ref),
+		);
 		try {
 			const result = await perform(id, job, run, registry, signal);
 			if (signal.aborted) throw cancelled();
@@ -154,15 +158,17 @@ function clientOf(id: number, job: Job, run: ReadyRun, signal: AbortSignal): Cli
 }
 
 async function read<D extends DType>(id: number, vec: Vec<D>): Promise<ArrayOf<D>> {
-	const ref = blobOf(vec);
+	return arrayFrom(vec.dtype, await readBlob(id, blobOf(vec)));
+}
+
+async function readBlob(id: number, ref: BlobRef): Promise<Uint8Array> {
 	if (!(await store.has(ref))) await fetchBlob(id, ref);
-	const bytes = await store.read(ref).catch(async (error: unknown) => {
+	return store.read(ref).catch(async (error: unknown) => {
 		if (!(error instanceof RondoError) || (error.code !== "DIGEST_MISMATCH" && error.code !== "BLOB_MISSING")) throw error;
 		// The local copy was damaged or removed in between: get it again, once.
 		await fetchBlob(id, ref);
 		return store.read(ref);
 	});
-	return arrayFrom(vec.dtype, bytes);
 }
 
 function fetchBlob(id: number, blob: BlobRef): Promise<void> {

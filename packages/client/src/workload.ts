@@ -10,6 +10,12 @@ export interface WorkloadModel {
 	readonly layout: Layout;
 	/** What the run's creator says of the model (architecture); parsed JSON. */
 	readonly manifest: unknown;
+	/**
+	 * The content of a blob that the manifest lists under `assets`, like weights that are not trained. It comes from the
+	 * coordinator once and is checked whenever it is read.
+	 * @throws NOT_FOUND for a digest that the manifest does not list
+	 */
+	asset(digest: string): Promise<Uint8Array>;
 }
 
 /**

@@ -5,6 +5,7 @@ import { LIMITS } from "@rondo/protocol";
 import { checkLayout, type Layout } from "@rondo/tensors";
 import { Type } from "@sinclair/typebox";
 import type { FastifyRequest } from "fastify";
+import { assetsOf } from "../blobs/assets.js";
 import { checkFinite } from "../engine/import-weights.js";
 import type { Services } from "../services.js";
 import { ADMIN, type Area, PROBLEM, READ } from "./api.js";
@@ -64,6 +65,7 @@ export const modelRoutes: Area = (api, services, { maxBlobBytes }) => {
 			const layout = checkLayout(given);
 			checkDescription(layout, manifest);
 			await checkWeights(services, weights, layout);
+			await checkAssets(services, manifest);
 			const id = randomUUID();
 			const row = await store.createModel(
 				{ id, name, weights, parameters: layout.length, layout, manifest },
@@ -139,6 +141,25 @@ async function checkWeights({ blobs }: Services, digest: string, layout: Layout)
 	for (let from = 0; from < size; from += CHUNK_BYTES) {
 		const piece = await blobs.read(digest, from, Math.min(from + CHUNK_BYTES, size));
 		checkFinite(layout, arrayFrom("f32", piece), from / perElement);
+	}
+}
+
+/**
+ * What a manifest lists under `assets` stays in the store as long as the model does, so it must be there.
+ * @throws INVALID_ARGUMENT, NOT_FOUND
+ */
+async function checkAssets({ blobs }: Services, manifest: unknown): Promise<void> {
+	for (const [i, { digest, bytes }] of assetsOf(manifest).entries()) {
+		const field = `manifest.assets[${i}]`;
+		const { size } = await blobs.stat(digest);
+		if (size === undefined)
+			throw new RondoError("NOT_FOUND", `${field}: no blob has the digest ${digest}; upload it first`, {
+				details: { field, value: digest },
+			});
+		if (size !== bytes)
+			throw new RondoError("INVALID_ARGUMENT", `${field}.bytes is ${bytes}, the blob ${digest} has ${size}`, {
+				details: { field: `${field}.bytes`, value: bytes },
+			});
 	}
 }
 

@@ -146,7 +146,13 @@ async function reachableBlobs(prisma: Database["prisma"], keepRounds: number): P
 	const note = (bytes: Uint8Array): void => {
 		for (const vec of vecsIn(decodePlain(bytes))) digests.add(vec.sha256);
 	};
-	for (const model of await prisma.model.findMany({ select: { weights: true } })) digests.add(model.weights);
+	for (const { weights } of await prisma.model.findMany({ select: { weights: true } })) digests.add(weights);
+	// Manifests may be large, so the database picks the digests out of them.
+	const assets = await prisma.$queryRaw<readonly { readonly digest: string | null }[]>`
+		SELECT asset->>'digest' AS digest FROM "Model", jsonb_array_elements(
+			CASE WHEN jsonb_typeof("manifest"->'assets') = 'array' THEN "manifest"->'assets' ELSE '[]'::jsonb END
+		) AS asset`;
+	for (const { digest } of assets) if (digest !== null) digests.add(digest);
 	for (const { id } of await prisma.run.findMany({ select: { id: true } })) {
 		const run = await prisma.run.findUniqueOrThrow({ where: { id }, select: { state: true, commit: true, rounds: true } });
 		note(run.state);

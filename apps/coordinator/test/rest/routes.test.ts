@@ -123,6 +123,33 @@ describe("models", () => {
 		});
 	});
 
+	it("list blobs that must be there", async () => {
+		const { digest, layout } = (await upload(writeSafetensors(LAYOUT, WEIGHTS))).json();
+		const make = async (assets: unknown) =>
+			(await api("POST", "/models", { name: "m", weights: digest, layout, manifest: { ...manifest, assets } })).body;
+		expect(await make([{ digest: HASH(5), bytes: 4 }])).toMatchObject({
+			status: 404,
+			code: "NOT_FOUND",
+			field: "manifest.assets[0]",
+			value: HASH(5),
+		});
+		expect(
+			await make([
+				{ digest, bytes: 36 },
+				{ digest, bytes: 35 },
+			]),
+		).toMatchObject({
+			status: 400,
+			field: "manifest.assets[1].bytes",
+			detail: `manifest.assets[1].bytes is 35, the blob ${digest} has 36`,
+		});
+		expect(await make({})).toMatchObject({ status: 400, field: "manifest.assets" });
+		expect(await make(Array(257).fill({ digest, bytes: 36 }))).toMatchObject({ status: 400, field: "manifest.assets" });
+		for (const asset of [null, digest, { digest: "../x", bytes: 1 }, { digest }, { digest, bytes: 0.5 }])
+			expect(await make([asset])).toMatchObject({ status: 400, code: "INVALID_ARGUMENT", field: "manifest.assets[0]" });
+		expect((await make([{ digest, bytes: 36 }])).manifest.assets).toEqual([{ digest, bytes: 36 }]);
+	});
+
 	it("that do not exist are not found", async () => {
 		expect((await api("GET", "/models/nope")).body).toMatchObject({ status: 404, code: "NOT_FOUND", field: "id", value: "nope" });
 	});
