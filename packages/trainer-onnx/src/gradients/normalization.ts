@@ -29,12 +29,12 @@ const layerNormalization: GradientRule = (b) => {
 	const rows = sizeOf(x.dims) / width;
 	const statistics = x.dims.map((size, axis) => (axis < first ? size : 1));
 	const inRows = (v: Ref): Ref => g.reshape(v, [rows, width]);
-	const perRow = (i: number): Ref => g.reshape(b.output(i, statistics), [rows, 1]);
+	const given = (): ReturnType<typeof standardized> => {
+		const [mean, inverse] = [1, 2].map((i) => g.reshape(b.output(i, statistics), [rows, 1])) as [Ref, Ref];
+		return { hat: g.mul(g.sub(inRows(x), mean), inverse), inverse };
+	};
 	// In float64 the operator gives no statistics.
-	const { hat, inverse } =
-		x.type === "float32"
-			? { hat: g.mul(g.sub(inRows(x), perRow(1)), perRow(2)), inverse: perRow(2) }
-			: standardized(g, inRows(x), [1], floatOf(node, "epsilon", 1e-5));
+	const { hat, inverse } = x.type === "float32" ? given() : standardized(g, inRows(x), [1], floatOf(node, "epsilon", 1e-5));
 	const t = g.mul(inRows(dy), hat);
 	const dx = (): Ref => {
 		const gamma = g.reshape(g.expand(scale, x.dims.slice(first)), [width]);

@@ -46,6 +46,10 @@ export function wantedDevices(device: string | readonly string[] = "auto"): read
 	return names as readonly Device[];
 }
 
+/** Threads that wait for work spin: between runs they would take processor time from whatever else the machine does. */
+const sessionEntries = (device: Device, strict: boolean): { readonly [key: string]: string } =>
+	device === "cpu" ? { force_spinning_stop: "1" } : strict ? { disable_cpu_ep_fallback: "1" } : {};
+
 /** @throws whatever ONNX Runtime throws, for a device that is not there too: it does not fall back by itself */
 export function openSession(
 	ort: Ort,
@@ -63,7 +67,7 @@ export function openSession(
 		...(outputsOnDevice.length === 0
 			? {}
 			: { preferredOutputLocation: Object.fromEntries(outputsOnDevice.map((name) => [name, "gpu-buffer" as const])) }),
-		...(strict && device !== "cpu" ? { extra: { session: { disable_cpu_ep_fallback: "1" } } } : {}),
+		extra: { session: sessionEntries(device, strict) },
 	};
 	return ort.InferenceSession.create(graph, session);
 }

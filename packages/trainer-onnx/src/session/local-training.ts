@@ -35,8 +35,8 @@ export interface TrainingPorts {
 type Tensors = Record<string, OrtTensor>;
 
 /**
- * Steps that leave weights and optimiser state where they are. On the cpu two sets of buffers take turns, one being read while
- * the other is written; on a device that keeps results, the results of one step are the inputs of the next.
+ * Steps that leave weights and optimiser state where they are: the results of one step are the inputs of the next, on the
+ * device, or on the host where the device does not keep results.
  */
 export class ResidentTraining implements LocalTraining {
 	readonly #ports: TrainingPorts;
@@ -45,8 +45,6 @@ export class ResidentTraining implements LocalTraining {
 	readonly #kind: string;
 	/** Inputs that a step replaces by its results: weights and states. */
 	#current: Tensors;
-	/** On the host: buffers that the next step writes to. */
-	#spare: Tensors | undefined;
 	readonly #stays: boolean;
 	#steps = 0;
 	#disposed = false;
@@ -57,8 +55,7 @@ export class ResidentTraining implements LocalTraining {
 		this.#optimizer = optimizer;
 		this.#kind = JSON.stringify(optimizer);
 		this.#stays = keepsResults(ports.device);
-		this.#current = this.#buffers(weights);
-		this.#spare = this.#stays ? undefined : this.#buffers(undefined);
+		this.#current = this.#start(weights);
 	}
 
 	step(batch: Batch | readonly Batch[], learningRate: number): Promise<number> {
@@ -87,9 +84,8 @@ export class ResidentTraining implements LocalTraining {
 	async dispose(): Promise<void> {
 		if (this.#disposed) return;
 		this.#disposed = true;
-		if (this.#stays) for (const tensor of Object.values(this.#current)) tensor.dispose();
+		for (const tensor of Object.values(this.#current)) tensor.dispose();
 		this.#current = {};
-		this.#spare = undefined;
 	}
 
 	/** Loss, gradient and update in one graph. */
@@ -135,19 +131,10 @@ export class ResidentTraining implements LocalTraining {
 	/** Runs a graph whose results take the place of weights and states. */
 	async #advance(graph: Prepared, feeds: Tensors): Promise<Tensors> {
 		const inputs = this.#used(graph, { ...feeds, ...this.#current });
-		const targets = this.#pairs();
-		if (this.#stays) {
-			const results = (await graph.session.run(inputs)) as Tensors;
-			const before = this.#current;
-			this.#current = Object.fromEntries(targets.map(([input, output]) => [input, results[output]!]));
-			for (const tensor of Object.values(before)) tensor.dispose();
-			return results;
-		}
-		const fetches: Record<string, OrtTensor | null> = {};
-		for (const { name } of graph.outputs) fetches[name] = null;
-		for (const [input, output] of targets) fetches[output] = this.#spare![input]!;
-		const results = (await graph.session.run(inputs, fetches)) as Tensors;
-		[this.#current, this.#spare] = [this.#spare!, this.#current];
+		const results = (await graph.session.run(inputs)) as Tensors;
+		const before = this.#current;
+		this.#current = Object.fromEntries(this.#pairs().map(([input, output]) => [input, results[output]!]));
+		for (const tensor of Object.values(before)) tensor.dispose();
 		return results;
 	}
 
@@ -174,14 +161,13 @@ export class ResidentTraining implements LocalTraining {
 		);
 	}
 
-	/** Host tensors for weights (zeros without) and states (zeros). */
-	#buffers(weights: Float32Array | undefined): Tensors {
+	/** Host tensors of the weights, and of states: zeros. */
+	#start(weights: Float32Array): Tensors {
 		const { ort, layout } = this.#ports;
 		const tensors: Tensors = {};
 		for (const { name, shape, from, to } of layout.tensors) {
-			const values = new Float32Array(to - from);
-			if (weights !== undefined) values.set(weights.subarray(from, to));
-			tensors[name] = new ort.Tensor("float32", values, shape);
+			// A copy in memory of its own: ONNX Runtime refuses what is shared, and the caller may change the vector.
+			tensors[name] = new ort.Tensor("float32", Float32Array.from(weights.subarray(from, to)), shape);
 			for (let i = 0; i < this.#plan.states; i++)
 				tensors[stateInput(i, name)] = new ort.Tensor("float32", new Float32Array(to - from), shape);
 		}
