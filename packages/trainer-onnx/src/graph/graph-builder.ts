@@ -187,7 +187,7 @@ export class GraphBuilder {
 
 	/**
 	 * What broadcasting from `dims` to the dimensions of `x` turns into on the way back: the sum over what was repeated. A sum of
-	 * rows is a product with ones, which ONNX Runtime's cpu provider computes twice as fast as ReduceSum.
+	 * rows is a product with ones, which ONNX Runtime's cpu provider computes in 0.4 to 0.7 of the time of ReduceSum.
 	 */
 	sumTo(x: Ref, dims: readonly number[]): Ref {
 		if (equalDims(x.dims, dims)) return x;
