@@ -1,7 +1,8 @@
 import type { Ref } from "../graph/graph-builder.js";
 import { sizeOf } from "../graph/ir.js";
+import { parseEquation } from "./equation.js";
 import { notDifferentiable } from "./refuse.js";
-import { type Backward, floatOf, type GradientRule, intOf } from "./rule.js";
+import { type Backward, floatOf, type GradientRule, intOf, stringOf } from "./rule.js";
 
 const matMul: GradientRule = (b) => {
 	const { g } = b;
@@ -48,7 +49,13 @@ const gemm: GradientRule = (b) => {
  */
 const einsum: GradientRule = (b: Backward) => {
 	const { g } = b;
-	const { terms, result } = parseEquation(b);
+	const equation = stringOf(b.node, "equation", "");
+	const { terms, result } = parseEquation(
+		equation,
+		b.node.inputs.map((_, i) => b.input(i).dims.length),
+	);
+	if (terms.some((term) => new Set(term).size !== term.length))
+		throw notDifferentiable(b, `its equation ${JSON.stringify(equation)} takes a diagonal`);
 	return terms.map((term, i) => {
 		if (!b.needs(i)) return undefined;
 		const others = terms.filter((_, j) => j !== i);
@@ -56,8 +63,8 @@ const einsum: GradientRule = (b: Backward) => {
 		const size = (letter: string): number => b.input(i).dims[term.indexOf(letter)]!;
 		const kept = [...term].filter((letter) => known.has(letter)).join("");
 		const inputs = [b.dy()!, ...others.map((_, j) => b.input(j < i ? j : j + 1))];
-		const equation = `${[result, ...others].join(",")}->${kept}`;
-		const d = g.node("Einsum", inputs, b.dy()!.type, [...kept].map(size), { equation: { string: equation } });
+		const back = `${[result, ...others].join(",")}->${kept}`;
+		const d = g.node("Einsum", inputs, b.dy()!.type, [...kept].map(size), { equation: { string: back } });
 		return g.expand(
 			g.reshape(
 				d,
@@ -67,24 +74,5 @@ const einsum: GradientRule = (b: Backward) => {
 		);
 	});
 };
-
-const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-function parseEquation(b: Backward): { readonly terms: readonly string[]; readonly result: string } {
-	const value = b.node.attributes.equation;
-	const equation = (value !== undefined && "string" in value ? value.string : "").replaceAll(" ", "");
-	const [left = "", right] = equation.split("->");
-	// Without an arrow the result has the axes of the ellipsis and the letters that occur once, in alphabetical order.
-	const once = [...new Set(left.replaceAll(/[,.]/g, ""))].filter((letter) => left.split(letter).length === 2).sort();
-	// Letters that the equation does not use stand for the axes of an ellipsis, the last one first.
-	const free = [...LETTERS].filter((letter) => !equation.includes(letter));
-	const ellipsis = (rank: number): string => free.slice(0, rank).reverse().join("");
-	const ranks = left.split(",").map((term, i) => b.input(i).dims.length - term.replace("...", "").length);
-	const terms = left.split(",").map((term, i) => term.replace("...", ellipsis(ranks[i]!)));
-	const result = (right ?? `...${once.join("")}`).replace("...", ellipsis(Math.max(...ranks)));
-	if (terms.some((term) => new Set(term).size !== term.length))
-		throw notDifferentiable(b, `its equation ${JSON.stringify(equation)} takes a diagonal`);
-	return { terms, result };
-}
 
 export const linearRules: { readonly [op: string]: GradientRule } = { MatMul: matMul, Gemm: gemm, Einsum: einsum };

@@ -3,6 +3,7 @@ import { RondoError } from "@rondo/errors";
 import type { Value } from "../graph/ir.js";
 import { sizeOf } from "../graph/ir.js";
 import { inputsOf, type OnnxModel } from "../model.js";
+import { narrowType } from "./gpu/rewriting.js";
 import type { Ort, OrtTensor } from "./runtime.js";
 
 /** Inputs of a model that are not weights, for one batch. */
@@ -25,7 +26,7 @@ export class DataFeeder {
 	/** Strategies evaluate one batch at several points: it is converted once. */
 	readonly #recent = new WeakMap<Batch, DataFeeds>();
 
-	/** @param narrow whether whole numbers of 64 bits are fed in 32, as `rewriteForGpu` makes the graphs */
+	/** @param narrow whether numbers of 64 bits are fed in 32, as `rewriteForGpu` makes the graphs */
 	constructor(ort: Ort, model: OnnxModel, narrow: boolean) {
 		this.#ort = ort;
 		this.#narrow = narrow;
@@ -98,7 +99,7 @@ export class DataFeeder {
 
 	#tensor({ type, name }: Value, values: Numbers, shape: readonly number[]): OrtTensor {
 		const { Tensor } = this.#ort;
-		switch (type === "int64" && this.#narrow ? "int32" : type) {
+		switch (this.#narrow ? narrowType(type) : type) {
 			case "float32":
 				return new Tensor("float32", values instanceof Float32Array ? unshared(values) : Float32Array.from(values), shape);
 			case "float64":

@@ -6,7 +6,7 @@ import { classRewrites } from "./gpu/classes.js";
 import { convolutionRewrites } from "./gpu/convolution.js";
 import { elementwiseRewrites } from "./gpu/elementwise.js";
 import { normalizationRewrites } from "./gpu/normalization.js";
-import type { Rewrite, Rewriting } from "./gpu/rewriting.js";
+import { narrowType, type Rewrite, type Rewriting } from "./gpu/rewriting.js";
 import { shapeRewrites } from "./gpu/shape.js";
 
 const PREFIX = "rondo/gpu/";
@@ -52,8 +52,8 @@ const INDEX_INPUTS: { readonly [op: string]: number } = { Gather: 1, GatherEleme
 const WIDE_RESULTS = new Set(["Shape", "Size", "NonZero", "TopK", "MaxPool", "Unique", "NonMaxSuppression"]);
 
 /**
- * The same computation for a device that is not the CPU: operators that GPU providers lack are replaced, and whole numbers of 64
- * bits become ones of 32, inputs of the graph included. What still is not there ONNX Runtime runs on the CPU, or refuses when it is strict.
+ * The same computation for a device that is not the CPU: operators that GPU providers lack are replaced, and numbers of 64
+ * bits, whole or not, become ones of 32, inputs of the graph included. What still is not there ONNX Runtime runs on the CPU, or refuses when it is strict.
  */
 export function rewriteForGpu({ graph, refs }: ReadyGraph): Graph {
 	return new Rewriter(graph, refs).rewritten();
@@ -79,7 +79,7 @@ class Rewriter {
 
 	rewritten(): Graph {
 		const { inputs, outputs, initializers, nodes } = this.#graph;
-		for (const { name } of inputs) this.#values.set(name, inWord(this.#refs.get(name)!));
+		for (const { name } of inputs) this.#values.set(name, narrowRef(this.#refs.get(name)!));
 		for (const [name, { type, dims }] of initializers) this.#values.set(name, { name, type, dims });
 		for (const node of nodes) this.#rewrite(node);
 		return prune({
@@ -119,7 +119,7 @@ class Rewriter {
 		const own = node.domain === "" && !WIDE_RESULTS.has(node.op);
 		const results = node.outputs.map((name): Ref | undefined => {
 			const ref = this.#refs.get(name);
-			return ref === undefined || !own ? ref : inWord(ref);
+			return ref === undefined || !own ? ref : narrowRef(ref);
 		});
 		this.#g.nodes.push({ ...node, inputs: node.inputs.map((_, i) => this.#operand(node, i)?.name ?? "") });
 		return results;
@@ -144,30 +144,32 @@ class Rewriter {
 		if (name === "") return undefined;
 		const value = this.#values.get(name)!;
 		const declared = this.#refs.get(name)?.type ?? value.type;
-		if (declared !== "int64") return value;
+		if (declared !== "int64") return this.#narrow(name);
 		if (node.domain !== "" || WIDE_INPUTS[node.op]?.includes(i)) return this.#g.cast(value, "int64");
 		return INDEX_INPUTS[node.op] === i ? value : this.#narrow(name);
 	}
 
-	/** A value of the graph, in 32 bits where it was of whole numbers of 64. */
+	/** A value of the graph in 32 bits. */
 	#narrow(name: string): Ref {
 		const value = this.#values.get(name)!;
-		if (value.type !== "int64") return value;
+		const type = narrowType(value.type);
+		if (type === value.type) return value;
 		const constant = this.#graph.initializers.get(name);
-		if (constant === undefined) return this.#g.cast(value, "int32");
+		if (constant === undefined) return this.#g.cast(value, type);
 		const known = this.#narrowed.get(name);
 		if (known !== undefined) return known;
-		const narrow = this.#g.constant(inInt32(constant));
+		const narrow = this.#g.constant(narrowed(constant));
 		this.#narrowed.set(name, narrow);
 		return narrow;
 	}
 }
 
-const inWord = (ref: Ref): Ref => (ref.type === "int64" ? { ...ref, type: "int32" } : ref);
+const narrowRef = (ref: Ref): Ref => ({ ...ref, type: narrowType(ref.type) });
 
 /** Numbers beyond 32 bits, like the end of a slice that goes to the end, become the nearest. */
-function inInt32({ dims, data }: Tensor): Tensor {
+function narrowed({ dims, data }: Tensor): Tensor {
+	if (data instanceof Float64Array) return { type: "float32", dims, data: Float32Array.from(data) };
 	const [least, most] = [-(2n ** 31n), 2n ** 31n - 1n];
-	const narrow = Int32Array.from(data as BigInt64Array, (value) => Number(value < least ? least : value > most ? most : value));
-	return { type: "int32", dims, data: narrow };
+	const numbers = Int32Array.from(data as BigInt64Array, (value) => Number(value < least ? least : value > most ? most : value));
+	return { type: "int32", dims, data: numbers };
 }

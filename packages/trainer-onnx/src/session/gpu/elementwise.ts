@@ -1,7 +1,7 @@
 import { floatOf, intOf } from "../../gradients/rule.js";
-import type { GraphBuilder, Operand, Ref } from "../../graph/graph-builder.js";
-import { isFloat, numbersOf, scalar } from "../../graph/ir.js";
-import type { Rewrite, Rewrites, Rewriting } from "./rewriting.js";
+import { equalDims, type GraphBuilder, type Operand, type Ref } from "../../graph/graph-builder.js";
+import { isFloat, numbersOf, scalar, sizeOf } from "../../graph/ir.js";
+import { narrowType, type Rewrite, type Rewrites, type Rewriting } from "./rewriting.js";
 
 /** A chain of additions. */
 const summed = ({ node, g, input }: Rewriting): Ref => node.inputs.map((_, i) => input(i)).reduce((sum, part) => g.add(sum, part));
@@ -79,10 +79,19 @@ function sine(g: GraphBuilder, x: Ref, turns: number): Ref {
 	return g.where(g.binary("Greater", place, 1.5, "bool"), g.neg(value), value);
 }
 
-const cast: Rewrite = ({ g, input, output }) => {
+const cast: Rewrite = ({ node, g, input, output }) => {
+	const x = input(0);
 	const { type } = output()!;
-	if (type === "int64") return [g.cast(input(0), "int32")];
-	return type === input(0).type ? [input(0)] : undefined;
+	if (narrowType(type) === x.type) return [x];
+	return narrowType(type) === type && node.op === "Cast" ? undefined : [g.cast(x, narrowType(type))];
+};
+
+/** Operands of unequal dimensions are spread out first: where both are tensors the webgpu provider does not find its way. */
+const pow: Rewrite = ({ g, input, output }) => {
+	const [x, exponent] = [input(0), input(1)];
+	const { dims } = output()!;
+	if (equalDims(x.dims, exponent.dims) || sizeOf(exponent.dims) === 1) return undefined;
+	return [g.node("Pow", [g.expand(x, dims), g.expand(exponent, dims)], x.type, dims)];
 };
 
 export const elementwiseRewrites: Rewrites = {
@@ -106,7 +115,8 @@ export const elementwiseRewrites: Rewrites = {
 	Abs: ({ g, input }) => (input(0).type === "int32" ? [g.binary("Max", input(0), g.sub(0, input(0)))] : undefined),
 	Identity: ({ input }) => [input(0)],
 	Cast: cast,
-	CastLike: (r) => cast(r) ?? [r.g.cast(r.input(0), r.output()!.type)],
+	CastLike: cast,
+	Pow: pow,
 	// Outside of training: all pass.
 	Dropout: (r) => {
 		const training = r.constant(2);

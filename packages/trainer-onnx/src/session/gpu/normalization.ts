@@ -12,20 +12,27 @@ function moments(g: GraphBuilder, x: Ref, axes: readonly number[]): { readonly m
 
 const inverseRoot = (g: GraphBuilder, variance: Ref, epsilon: number): Ref => g.div(1, g.unary("Sqrt", g.add(variance, epsilon)));
 
-/** Of batches in training: by their own mean and variance, which also go into the running ones. */
+/**
+ * In training by the mean and variance of the batch, which also go into the running ones; else by the given ones, and then too
+ * the webgpu provider's own gives wrong values for rows [N, C].
+ */
 const batchNormalization: Rewrite = (r) => {
 	const { node, g, input } = r;
-	if (intOf(node, "training_mode", 0) !== 1) return undefined;
 	const [x, scale, bias] = [input(0), input(1), input(2)];
 	const rank = x.dims.length;
 	const channels = x.dims[1]!;
 	const beside = (v: Ref): Ref => g.reshape(v, [channels, ...range(rank - 2).map(() => 1)]);
+	const epsilon = floatOf(node, "epsilon", 1e-5);
+	if (intOf(node, "training_mode", 0) !== 1) {
+		const inverse = inverseRoot(g, input(4), epsilon);
+		return [g.add(g.mul(g.sub(x, beside(input(3))), beside(g.mul(scale, inverse))), beside(bias))];
+	}
 	const { mean, centred, variance } = moments(
 		g,
 		x,
 		range(rank).filter((axis) => axis !== 1),
 	);
-	const hat = g.mul(centred, inverseRoot(g, variance, floatOf(node, "epsilon", 1e-5)));
+	const hat = g.mul(centred, inverseRoot(g, variance, epsilon));
 	const momentum = floatOf(node, "momentum", 0.9);
 	const running = (before: Ref, now: Ref): Ref => g.add(g.mul(before, momentum), g.mul(g.reshape(now, [channels]), 1 - momentum));
 	return [

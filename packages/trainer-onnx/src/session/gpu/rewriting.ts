@@ -1,12 +1,12 @@
 import type { GraphBuilder, Ref } from "../../graph/graph-builder.js";
-import { type Node, numbersOf, type Tensor } from "../../graph/ir.js";
+import { type ElementType, type Node, numbersOf, type Tensor } from "../../graph/ir.js";
 
 /** What a rewrite sees of one node. */
 export interface Rewriting {
 	readonly node: Node;
 	/** Makes what takes the place of the node. Only operators that GPU providers have may be made: they are not looked at again. */
 	readonly g: GraphBuilder;
-	/** Input i; whole numbers of 64 bits are given in 32. */
+	/** Input i; numbers of 64 bits are given in 32. */
 	input(i: number): Ref;
 	/** Input i as its operator takes it: sizes, axes and indices in 64 bits where it knows no others. */
 	operand(i: number): Ref | undefined;
@@ -24,6 +24,9 @@ export interface Rewriting {
 export type Rewrite = (r: Rewriting) => readonly (Ref | undefined)[] | undefined;
 
 export type Rewrites = { readonly [op: string]: Rewrite };
+
+/** In what values of a type are kept on a device. */
+export const narrowType = (type: ElementType): ElementType => (type === "int64" ? "int32" : type === "float64" ? "float32" : type);
 
 /** The elements of a constant input as numbers, if it is one. */
 export function numbersAt(r: Rewriting, i: number): number[] | undefined {

@@ -1,7 +1,8 @@
-import { intOf } from "../../gradients/rule.js";
+import { parseEquation } from "../../gradients/equation.js";
+import { intOf, stringOf } from "../../gradients/rule.js";
 import { axisOf, type GraphBuilder, type Ref, range } from "../../graph/graph-builder.js";
 import type { ElementType } from "../../graph/ir.js";
-import { numbersAt, type Rewrite, type Rewrites, type Rewriting } from "./rewriting.js";
+import { narrowType, numbersAt, type Rewrite, type Rewrites, type Rewriting } from "./rewriting.js";
 
 /** Elements along an axis; Slice is there for float32 only. */
 export function elements(g: GraphBuilder, x: Ref, axis: number, from: number, count: number, step = 1): Ref {
@@ -77,6 +78,19 @@ const gemm: Rewrite = (r) => {
 	return [g.node("Gemm", [r.input(0), r.input(1), g.reshape(c, [1])], c.type, r.output()!.dims, node.attributes)];
 };
 
+/** Without ellipses, which the webgpu provider puts in the wrong order. */
+const einsum: Rewrite = ({ node, g, input, output }) => {
+	const equation = stringOf(node, "equation", "");
+	if (!equation.includes("...")) return undefined;
+	const operands = node.inputs.map((_, i) => input(i));
+	const { terms, result } = parseEquation(
+		equation,
+		operands.map(({ dims }) => dims.length),
+	);
+	const { type, dims } = output()!;
+	return [g.node("Einsum", operands, narrowType(type), dims, { equation: { string: `${terms.join(",")}->${result}` } })];
+};
+
 const spaceToDepth: Rewrite = ({ node, g, input, output }) => {
 	const [n, c, h, w] = input(0).dims as [number, number, number, number];
 	const size = intOf(node, "blocksize", 1);
@@ -100,6 +114,7 @@ export const shapeRewrites: Rewrites = {
 	GatherND: throughFloat(["bool", "uint8"]),
 	ScatterND: throughFloat(["bool", "uint8"], () => [0, 2]),
 	ScatterElements: throughFloat(["bool", "uint8"], () => [0, 2]),
+	Einsum: einsum,
 	Gemm: gemm,
 	SpaceToDepth: spaceToDepth,
 };
