@@ -35,6 +35,8 @@ export interface OnnxManifest {
 	readonly lora?: Lora;
 	/** Weights that PyTorch has the other way round, [out, in]: the exporter transposed them. */
 	readonly transposed?: readonly string[];
+	/** Whether training drops what the graph's Dropout nodes say; default: no. */
+	readonly dropout?: boolean;
 	/** What the trainer can do: "loss" where some operator has no gradient; the reason then. */
 	readonly trainer: "gradient" | "loss";
 	readonly reason?: string;
@@ -65,6 +67,8 @@ export interface OnnxModel {
 	readonly output: string;
 	readonly input: string;
 	readonly labels: string | undefined;
+	/** Whether training drops what Dropout nodes say, unless a trainer is told otherwise. */
+	readonly dropout: boolean;
 }
 
 /** Inputs of the graph that are fed from batches, and those that are weights. */
@@ -113,6 +117,7 @@ export function readManifest(manifest: unknown, layout: Layout): OnnxModel {
 	const output = named("output", (value) => graph.outputs.some(({ name }) => name === value));
 	const loss = text("loss");
 	if (!isLossName(loss) && loss !== output) throw refuse("loss", `one of ${LOSSES.join(", ")}, or the output`);
+	if (fields.dropout !== undefined && typeof fields.dropout !== "boolean") throw refuse("dropout", "true or false");
 	return {
 		graph,
 		parameters: layout.tensors.map(({ name }) => name),
@@ -121,6 +126,7 @@ export function readManifest(manifest: unknown, layout: Layout): OnnxModel {
 		output,
 		input: named("input", isData),
 		labels: fields.labels === undefined ? undefined : named("labels", isData),
+		dropout: fields.dropout === true,
 	};
 }
 

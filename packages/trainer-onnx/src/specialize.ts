@@ -18,7 +18,8 @@ export interface SpecializedModel extends StaticGraph {
 
 /** Operators whose results differ in size from data to data. */
 const DATA_DEPENDENT = new Set(["NonZero", "Unique", "Compress", "NonMaxSuppression", "StringSplit"]);
-const RANDOM = new Set(["RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial"]);
+/** Dropout too: what it drops of a constant differs from run to run. */
+const RANDOM = new Set(["Dropout", "RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial"]);
 /** All values of a step at once, bytes: beyond it a model of damaged or hostile sizes would take the machine's memory. */
 const DEFAULT_MAX_BYTES = Math.min(
 	8 * 2 ** 30,

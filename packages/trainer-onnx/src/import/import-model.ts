@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { isRondoError, RondoError } from "@rondo/errors";
 import { type Layout, layoutOf } from "@rondo/tensors";
+import { hasDropout, noDropout } from "../dropout.js";
 import { checkGraph, prune } from "../graph/check-graph.js";
 import { type DecodeOptions, decodeGraph } from "../graph/decode.js";
 import type { Dim, Graph, Tensor, Value } from "../graph/ir.js";
@@ -26,6 +27,8 @@ export interface ImportOptions extends Selection {
 	readonly input?: string;
 	/** For a model that computes its own loss: the input that takes the labels; default: one whose name says so. */
 	readonly labels?: string;
+	/** Training drops what the model's Dropout nodes say, unless a trainer is told otherwise. */
+	readonly dropout?: boolean;
 	/** Adapters beside chosen weights are trained instead of the weights; what `train` names is trained too. */
 	readonly lora?: LoraOptions;
 }
@@ -81,6 +84,7 @@ export async function importOnnx(
 	const parameters = selectParameters(adapted, { ...options, train }, isWeight);
 	for (const name of parameters) checkWeight(name, adapted.initializers.get(name)!);
 	for (const value of graph.inputs) checkInput(value, input);
+	if (options.dropout === true && !hasDropout(adapted)) throw noDropout();
 	const roles = { loss: options.loss, output, input, labels };
 	const { model: whole, layout, weights } = withWeightsAsInputs(adapted, parameters, roles);
 	const part = freezeWeights(whole.graph);
@@ -95,6 +99,7 @@ export async function importOnnx(
 		...(labels === undefined ? {} : { labels }),
 		trainer: reason === undefined ? "gradient" : "loss",
 		...(reason === undefined ? {} : { reason }),
+		...(options.dropout === true ? { dropout: true } : {}),
 		...(part === undefined ? {} : { frozen: part.frozen, assets: [{ digest: part.frozen.digest, bytes: part.values.byteLength }] }),
 		...(lora === undefined ? {} : { lora }),
 		...(transposed.length === 0 ? {} : { transposed }),
@@ -173,7 +178,13 @@ export function withWeightsAsInputs(
 	for (const [i, { from }] of layout.tensors.entries()) weights.set(tensors[i]!.tensor.data as Float32Array, from);
 	const added = tensors.map(({ name, tensor }): Value => ({ name, type: "float32", dims: tensor.dims }));
 	const initializers = new Map<string, Tensor>([...graph.initializers].filter(([name]) => !parameters.includes(name)));
-	const model = { graph: { ...graph, inputs: [...graph.inputs, ...added], initializers }, parameters, frozen: undefined, ...roles };
+	const model = {
+		graph: { ...graph, inputs: [...graph.inputs, ...added], initializers },
+		parameters,
+		frozen: undefined,
+		dropout: false,
+		...roles,
+	};
 	return { model, layout, weights };
 }
 

@@ -1,12 +1,14 @@
 import { fromBfloat16, fromFloat16 } from "@rondo/kernels";
+import { bypass, normalizeDropout } from "../dropout.js";
 import { type Attribute, type ElementType, type Graph, type Node, type Tensor, typeNumber } from "../graph/ir.js";
 import { upgradeOpset } from "../graph/upgrade-opset.js";
 
 /**
  * A model in the one form that everything after the import knows: opset 18 or later, float32 where it was of half precision,
- * constants as initializers, and no nodes that pass a value on as it is.
+ * constants as initializers, no nodes that pass a value on as it is, and Dropout only where training may drop something.
  */
-export const normalize = (graph: Graph): Graph => upgradeOpset(withoutPassing(withoutConstantNodes(inFloat32(graph))));
+export const normalize = (graph: Graph): Graph =>
+	upgradeOpset(bypass(normalizeDropout(withoutConstantNodes(inFloat32(graph))), isIdentity));
 
 const isHalf = (type: ElementType): boolean => type === "float16" || type === "bfloat16";
 const single = (type: ElementType): ElementType => (isHalf(type) ? "float32" : type);
@@ -59,20 +61,4 @@ function constantOf({ attributes }: Node): Tensor | undefined {
 	return undefined;
 }
 
-/** Identity nodes, and Dropout as it is outside of training, hand on their input: whoever reads them reads that. */
-function withoutPassing(graph: Graph): Graph {
-	const outputs = new Set(graph.outputs.map(({ name }) => name));
-	const source = new Map<string, string>();
-	const resolved = (name: string): string => source.get(name) ?? name;
-	const nodes: Node[] = [];
-	for (const node of graph.nodes) {
-		const inputs = node.inputs.map(resolved);
-		const [output, mask] = node.outputs;
-		const passes = node.domain === "" && (node.op === "Identity" || (node.op === "Dropout" && (mask === undefined || mask === "")));
-		if (!passes) nodes.push({ ...node, inputs });
-		else if (outputs.has(output!))
-			nodes.push({ op: "Identity", domain: "", name: node.name, inputs: [inputs[0]!], outputs: [output!], attributes: {} });
-		else source.set(output!, inputs[0]!);
-	}
-	return { ...graph, nodes };
-}
+const isIdentity = ({ op, domain }: Node): boolean => op === "Identity" && domain === "";

@@ -50,6 +50,8 @@ export function selectParameters(
 	const ordered: string[] = [];
 	for (const node of graph.nodes) {
 		for (const [i, input] of node.inputs.entries()) {
+			// How much is dropped has no gradient, whatever a pattern says.
+			if (node.op === "Dropout" && i > 0) continue;
 			const tensor = graph.initializers.get(input);
 			if (tensor?.type !== "float32" || seen.has(input)) continue;
 			if (wanted.length === 0 && !(isWeight(input) && looksTrainable(node, i, input, tensor))) continue;

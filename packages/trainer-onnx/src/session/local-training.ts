@@ -18,6 +18,7 @@ import {
 } from "../training-graph.js";
 import { type Device, keepsResults } from "./device.js";
 import type { DataFeeds } from "./feeds.js";
+import type { MaskSource } from "./mask-source.js";
 import type { Prepared, PreparedGraphs } from "./prepared.js";
 import type { Ort, OrtTensor } from "./runtime.js";
 
@@ -30,6 +31,8 @@ export interface TrainingPorts {
 	readonly graphs: PreparedGraphs;
 	feeds(batch: Batch): { readonly data: DataFeeds; readonly withLabels: (graph: Prepared) => Record<string, OrtTensor> };
 	exclusive<T>(work: () => Promise<T>): Promise<T>;
+	/** Where dropout is on. */
+	readonly masks: MaskSource | undefined;
 }
 
 type Tensors = Record<string, OrtTensor>;
@@ -90,25 +93,26 @@ export class ResidentTraining implements LocalTraining {
 
 	/** Loss, gradient and update in one graph. */
 	async #fused(batch: Batch, learningRate: number): Promise<number> {
-		const { graphs, model, feeds } = this.#ports;
+		const { graphs, model, feeds, masks } = this.#ports;
 		const { data, withLabels } = feeds(batch);
 		const build = (fixed: Parameters<Parameters<PreparedGraphs["get"]>[2]>[0]) =>
 			stepGraph(model, fixed, this.#plan, this.#optimizer.clipNorm);
-		const graph = await graphs.get(`step ${this.#kind}`, data, build, (made) => this.#onDevice(made));
-		const results = await this.#advance(graph, { ...withLabels(graph), ...this.#scalars(learningRate) });
+		const graph = await graphs.training(`step ${this.#kind}`, data, build, (made) => this.#onDevice(made));
+		const results = await this.#advance(graph, { ...withLabels(graph), ...masks?.next(graph.masks), ...this.#scalars(learningRate) });
 		return (results[LOSS]!.data as Float32Array)[0]!;
 	}
 
 	/** The gradients of all parts, averaged on the host, then one update. */
 	async #accumulated(parts: readonly Batch[], learningRate: number): Promise<number> {
-		const { graphs, model, layout, ort, feeds } = this.#ports;
+		const { graphs, model, layout, ort, feeds, masks } = this.#ports;
 		const rows = parts.reduce((sum, { size }) => sum + size, 0);
 		const sums = new Map(layout.tensors.map(({ name, from, to }) => [name, new Float32Array(to - from)]));
 		let loss = 0;
 		for (const part of parts) {
 			const { data, withLabels } = feeds(part);
-			const graph = await graphs.get("gradient", data, (fixed) => gradientGraph(model, fixed));
-			const results = (await graph.session.run(this.#used(graph, { ...withLabels(graph), ...this.#current }))) as Tensors;
+			const graph = await graphs.training("gradient", data, (fixed) => gradientGraph(model, fixed));
+			const inputs = { ...withLabels(graph), ...masks?.next(graph.masks), ...this.#current };
+			const results = (await graph.session.run(this.#used(graph, inputs))) as Tensors;
 			const share = part.size / rows;
 			loss += share * (results[LOSS]!.data as Float32Array)[0]!;
 			for (const [name, sum] of sums) {

@@ -1,4 +1,5 @@
 import { RondoError } from "@rondo/errors";
+import { type Mask, withMasks, withoutDropout } from "../dropout.js";
 import { encodeGraph } from "../graph/encode.js";
 import type { Graph } from "../graph/ir.js";
 import type { LabelSpec } from "../losses.js";
@@ -15,6 +16,13 @@ export interface Prepared {
 	readonly labels: LabelSpec | undefined;
 	readonly inputs: ReadonlySet<string>;
 	readonly outputs: Graph["outputs"];
+	/** Inputs that say what this run drops. */
+	readonly masks: readonly Mask[];
+}
+
+export interface PreparedOptions extends DeviceOptions {
+	/** Whether Dropout nodes drop in gradients and steps. */
+	readonly dropout: boolean;
 }
 
 /** Sessions of one trainer at once: a session holds compiled kernels and memory for activations. */
@@ -26,16 +34,22 @@ export class PreparedGraphs {
 	readonly #model: OnnxModel;
 	readonly #sessions = new Map<string, Promise<Prepared>>();
 	readonly #fixed = new Map<string, Promise<SpecializedModel>>();
+	/** The model's graph outside of training. */
+	readonly #still: Graph;
 	readonly #device: Device;
 	readonly #options: DeviceOptions;
 	/** Changes a graph before it is compiled for the device. */
 	readonly #adapt: (ready: ReadyGraph) => Graph;
 
-	constructor(ort: Ort, model: OnnxModel, device: Device, options: DeviceOptions, adapt: (ready: ReadyGraph) => Graph) {
+	readonly #dropout: boolean;
+
+	constructor(ort: Ort, model: OnnxModel, device: Device, options: PreparedOptions, adapt: (ready: ReadyGraph) => Graph) {
 		this.#ort = ort;
 		this.#model = model;
+		this.#still = withoutDropout(model.graph);
 		this.#device = device;
 		this.#options = options;
+		this.#dropout = options.dropout;
 		this.#adapt = adapt;
 	}
 
@@ -46,7 +60,21 @@ export class PreparedGraphs {
 		build: (fixed: SpecializedModel) => ReadyGraph,
 		onDevice?: (graph: Graph) => readonly string[],
 	): Promise<Prepared> {
-		return this.#cached(`${kind} ${feeds.key}`, async () => this.#open(build(await this.#specialized(feeds)), onDevice));
+		return this.#cached(`${kind} ${feeds.key}`, async () => this.#open(build(await this.#specialized(feeds, "", this.#still)), onDevice));
+	}
+
+	/** As `get`, for gradients and steps: with dropout on, the graph has masks among its inputs. */
+	training(
+		kind: string,
+		feeds: DataFeeds,
+		build: (fixed: SpecializedModel) => ReadyGraph,
+		onDevice?: (graph: Graph) => readonly string[],
+	): Promise<Prepared> {
+		if (!this.#dropout) return this.get(kind, feeds, build, onDevice);
+		return this.#cached(`dropping ${kind} ${feeds.key}`, async () => {
+			const { fixed, masks } = withMasks(await this.#specialized(feeds, "dropping ", this.#model.graph));
+			return this.#open(build(fixed), onDevice, masks);
+		});
 	}
 
 	/** A graph that does not depend on the size of batches. */
@@ -78,23 +106,31 @@ export class PreparedGraphs {
 		return session;
 	}
 
-	#specialized({ key, dims }: DataFeeds): Promise<SpecializedModel> {
+	#specialized(feeds: DataFeeds, prefix: string, graph: Graph): Promise<SpecializedModel> {
+		const key = `${prefix}${feeds.key}`;
 		const known = this.#fixed.get(key);
 		if (known !== undefined) return known;
-		const sizes = new Map(dims);
+		const sizes = new Map(feeds.dims);
 		for (const { name, dims: shape } of inputsOf(this.#model).weights) sizes.set(name, shape as readonly number[]);
-		const made = specialize(this.#ort, this.#model.graph, { inputs: sizes });
+		const made = specialize(this.#ort, graph, { inputs: sizes });
 		this.#fixed.set(key, made);
 		made.catch(() => this.#fixed.delete(key));
 		if (this.#fixed.size > MAX_SESSIONS) this.#fixed.delete(this.#fixed.keys().next().value!);
 		return made;
 	}
 
-	async #open(ready: ReadyGraph, onDevice: (graph: Graph) => readonly string[] = () => []): Promise<Prepared> {
+	async #open(ready: ReadyGraph, onDevice: (graph: Graph) => readonly string[] = () => [], masks: readonly Mask[] = []): Promise<Prepared> {
 		const adapted = this.#adapt(ready);
 		try {
 			const session = await openSession(this.#ort, encodeGraph(adapted), this.#device, this.#options, onDevice(adapted));
-			return { session, labels: ready.labels, inputs: new Set(adapted.inputs.map(({ name }) => name)), outputs: adapted.outputs };
+			const inputs = new Set(adapted.inputs.map(({ name }) => name));
+			return {
+				session,
+				labels: ready.labels,
+				inputs,
+				outputs: adapted.outputs,
+				masks: masks.filter(({ name }) => inputs.has(name)),
+			};
 		} catch (cause) {
 			throw new RondoError("TRAINER_FAILED", `${this.#device}: ${cause instanceof Error ? cause.message : String(cause)}`, {
 				cause,

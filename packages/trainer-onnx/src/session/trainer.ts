@@ -1,7 +1,9 @@
+import { randomBytes } from "node:crypto";
 import { type Batch, type Data, type LocalTraining, type Metrics, type Optimizer, resolveOptimizer, type Trainer } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
-import { randomFromSeed } from "@rondo/kernels";
+import { type Random, randomFrom, randomFromSeed } from "@rondo/kernels";
 import type { Layout } from "@rondo/tensors";
+import { hasDropout, noDropout } from "../dropout.js";
 import type { Value } from "../graph/ir.js";
 import { IGNORED_LABEL, type LabelSpec } from "../losses.js";
 import { type OnnxModel, readManifest } from "../model.js";
@@ -23,6 +25,7 @@ import { type Device, type DeviceOptions, keepsResults, wantedDevices } from "./
 import { DataFeeder, type DataFeeds, unshared } from "./feeds.js";
 import { type FrozenSource, frozenTensors, placeFrozen, readFrozen } from "./frozen.js";
 import { ResidentTraining } from "./local-training.js";
+import { MaskSource } from "./mask-source.js";
 import { type Prepared, PreparedGraphs } from "./prepared.js";
 import { rewriteForGpu } from "./rewrite-for-gpu.js";
 import { type ImportModule, loadOrt, type Ort, type OrtTensor } from "./runtime.js";
@@ -40,6 +43,13 @@ export interface OnnxTrainerOptions {
 	readonly threads?: number;
 	/** Refuse a device that lacks some operator, instead of running that operator on the CPU. Default false. */
 	readonly strict?: boolean;
+	/**
+	 * Whether gradients and steps drop what the model's Dropout nodes say, or the randomness that decides which elements; true: fresh
+	 * randomness, other masks on each device and after each start. Default: as the manifest says. The n-th call of `gradient` gets the
+	 * n-th masks, and so do the steps (the parts of a step, where it has several) of the n-th `begin`: equal randomness and equal calls
+	 * in equal order give equal bytes. Losses, metrics and predictions drop nothing.
+	 */
+	readonly dropout?: boolean | { readonly random: Random };
 	/** Default `import()`; give the application's own where only that one can resolve onnxruntime-node. */
 	readonly importModule?: ImportModule;
 }
@@ -63,6 +73,7 @@ const EVALUATION_ROWS = 256;
 export async function createOnnxTrainer(options: OnnxTrainerOptions): Promise<OnnxTrainer> {
 	const devices = wantedDevices(options.device);
 	const model = readManifest(options.manifest, options.layout);
+	const dropout = dropoutOf(options.dropout ?? model.dropout, model);
 	const ort = await loadOrt(options.importModule);
 	const frozen = await readFrozen(model.frozen, options.frozen);
 	const deviceOptions: DeviceOptions = {
@@ -77,7 +88,14 @@ export async function createOnnxTrainer(options: OnnxTrainerOptions): Promise<On
 				reasons.push(`${device}: ${reason}`);
 				continue;
 			}
-			const trainer = new OnnxTrainer(ort, model, { layout: options.layout, frozen, device, passedOver: reasons, ...deviceOptions });
+			const trainer = new OnnxTrainer(ort, model, {
+				layout: options.layout,
+				frozen,
+				device,
+				passedOver: reasons,
+				dropout,
+				...deviceOptions,
+			});
 			await trainer.tryOut();
 			return trainer;
 		} catch (cause) {
@@ -90,6 +108,13 @@ export async function createOnnxTrainer(options: OnnxTrainerOptions): Promise<On
 
 const firstLine = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause)).split("\n", 1)[0]!;
 
+/** @throws INVALID_ARGUMENT for a model that has nothing to drop */
+function dropoutOf(wanted: NonNullable<OnnxTrainerOptions["dropout"]>, { graph }: OnnxModel): Random | undefined {
+	if (wanted === false) return undefined;
+	if (!hasDropout(graph)) throw noDropout();
+	return wanted === true ? randomFrom(randomBytes(32)) : wanted.random;
+}
+
 /** How a trainer is made. */
 interface TrainerSettings extends DeviceOptions {
 	readonly layout: Layout;
@@ -98,6 +123,8 @@ interface TrainerSettings extends DeviceOptions {
 	readonly device: Device;
 	/** Devices that are not used, with the reasons. */
 	readonly passedOver: readonly string[];
+	/** What masks are drawn from; undefined: nothing is dropped. */
+	readonly dropout: Random | undefined;
 }
 
 export class OnnxTrainer implements Trainer {
@@ -112,16 +139,27 @@ export class OnnxTrainer implements Trainer {
 	readonly #weightFeeds = new WeakMap<Float32Array, Readonly<Record<string, OrtTensor>>>();
 	/** Inputs that are the same in every run. */
 	#frozen: Readonly<Record<string, OrtTensor>>;
+	readonly #dropout: Random | undefined;
+	readonly #masks: MaskSource | undefined;
+	#begun = 0;
 	#turn: Promise<unknown> = Promise.resolve();
 	#disposed = false;
 
-	constructor(ort: Ort, model: OnnxModel, { layout, frozen, device, passedOver, ...options }: TrainerSettings) {
+	constructor(ort: Ort, model: OnnxModel, { layout, frozen, device, passedOver, dropout, ...options }: TrainerSettings) {
 		this.#ort = ort;
 		this.#model = model;
 		this.#layout = layout;
 		this.device = device;
 		this.#feeder = new DataFeeder(ort, model, device !== "cpu");
-		this.#graphs = new PreparedGraphs(ort, model, device, options, device === "cpu" ? ({ graph }) => graph : rewriteForGpu);
+		this.#graphs = new PreparedGraphs(
+			ort,
+			model,
+			device,
+			{ ...options, dropout: dropout !== undefined },
+			device === "cpu" ? ({ graph }) => graph : rewriteForGpu,
+		);
+		this.#dropout = dropout;
+		this.#masks = dropout && new MaskSource(ort, dropout.at("gradient"));
 		this.#frozen = frozenTensors(ort, model.frozen, frozen);
 		const threads =
 			device === "cpu" && options.threads !== undefined ? ` (${options.threads} ${options.threads === 1 ? "thread" : "threads"})` : "";
@@ -157,7 +195,9 @@ export class OnnxTrainer implements Trainer {
 	gradient(weights: Float32Array, batch: Batch, out: Float32Array): Promise<number> {
 		return this.#exclusive(async () => {
 			this.#checkLength("out", out);
-			const { graph, feeds } = await this.#ready("gradient", batch, (fixed) => gradientGraph(this.#model, fixed));
+			const { data, withLabels } = this.#feeds(batch);
+			const graph = await this.#graphs.training("gradient", data, (fixed) => gradientGraph(this.#model, fixed));
+			const feeds = { ...withLabels(graph), ...this.#masks?.next(graph.masks) };
 			const own = out.buffer instanceof ArrayBuffer ? out : new Float32Array(out.length);
 			const fetches: Record<string, OrtTensor | null> = { [LOSS]: null };
 			for (const { name, shape, from, to } of this.#layout.tensors)
@@ -216,6 +256,7 @@ export class OnnxTrainer implements Trainer {
 				graphs: this.#graphs,
 				feeds: (batch) => this.#feeds(batch),
 				exclusive: (work) => this.#exclusive(work),
+				masks: this.#dropout && new MaskSource(this.#ort, this.#dropout.at("begin", this.#begun++)),
 			},
 			resolveOptimizer(optimizer),
 			weights,
