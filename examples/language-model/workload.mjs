@@ -20,5 +20,6 @@ export function examplesOf(president, examples) {
 /** @param {unknown} _model @param {{ president: string, examples: number }} options */
 export const createData = (_model, { president, examples }) => examplesOf(president, examples).training;
 
-/** @param {{ manifest: unknown, layout: import("@rondo/tensors").Layout }} model */
-export const createTrainer = ({ manifest, layout }) => createOnnxTrainer({ manifest, layout, device: "cpu", threads: 1 });
+/** @param {import("@rondo/client").WorkloadModel} model */
+export const createTrainer = ({ manifest, layout, asset }) =>
+	createOnnxTrainer({ manifest, layout, frozen: asset, device: "cpu", threads: 1 });

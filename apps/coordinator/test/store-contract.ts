@@ -1,7 +1,20 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Store } from "../src/store/store.js";
 import { roundsContract } from "./store-contract-rounds.js";
-import { by, commitOf, LAYOUT, leaseAll, makeRun, outcomes, planned, reportOf, SETTINGS, sha, TRAIN_1, weightsOf } from "./store-fixtures.js";
+import {
+	by,
+	commitOf,
+	LAYOUT,
+	leaseAll,
+	makeRun,
+	outcomes,
+	planned,
+	reportOf,
+	SETTINGS,
+	sha,
+	TRAIN_1,
+	weightsOf,
+} from "./store-fixtures.js";
 
 /** A database under test: one coordinator on it, which has claimed the epoch. */
 export interface OpenedStore {

@@ -95,7 +95,7 @@ describe("bytes", () => {
 	});
 
 	test("graphs in graphs in graphs are refused at some depth", () => {
-		let graph = Uint8Array.of();
+		let graph: Uint8Array = Uint8Array.of();
 		const part = (tag: number, bytes: Uint8Array): Uint8Array =>
 			Uint8Array.from([tag, (bytes.length & 0x7f) | 0x80, bytes.length >> 7, ...bytes]);
 		for (let depth = 0; depth < 100; depth++) graph = part(0x0a, part(0x2a, part(0x32, graph)));

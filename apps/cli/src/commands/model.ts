@@ -1,4 +1,4 @@
-import { repeated } from "@rondo/agent";
+import { decimal, integer, repeated } from "@rondo/agent";
 import { type Command, Option } from "commander";
 import type { ModelView } from "../api-types.js";
 import { apiOf, type Context, connected, outputOf } from "../context.js";
@@ -53,6 +53,16 @@ const withSource = (command: Command): Command =>
 		.addOption(new Option("--train <pattern>", "for file.onnx: train only weights whose names match; may be repeated").argParser(repeated))
 		.addOption(
 			new Option("--freeze <pattern>", "for file.onnx: do not train weights whose names match; may be repeated").argParser(repeated),
+		)
+		.addOption(
+			new Option(
+				"--lora <pattern>",
+				"for file.onnx: train low-rank adapters of matrix weights whose names match instead of weights; may be repeated",
+			).argParser(repeated),
+		)
+		.addOption(new Option("--lora-rank <rank>", "with --lora: columns of an adapter's first matrix (default: 8)").argParser(integer(1)))
+		.addOption(
+			new Option("--lora-alpha <alpha>", "with --lora: adapters count alpha / rank times (default: 16)").argParser(decimal(0, 2 ** 31)),
 		)
 		.option("--output <name>", "for file.onnx: the output that the loss is put on (default: the first)")
 		.option("--input <name>", "for file.onnx: the input that takes the data (default: the first that is no mask)")

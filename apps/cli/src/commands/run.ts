@@ -9,7 +9,7 @@ import { keyValue } from "../key-value.js";
 import { fields, size, table } from "../output.js";
 import { finishedRounds, ROUND_HEAD, roundCells } from "../rounds.js";
 import { watchRun } from "../watch.js";
-import { downloadModel } from "./download.js";
+import { type DownloadOptions, downloadModel } from "./download.js";
 
 interface SubmitOptions {
 	readonly from?: string;
@@ -69,9 +69,16 @@ export function addRunCommands(program: Command, context: Context): void {
 		});
 	connected(onRun(group, "download", "The newest model of a run as a safetensors file."))
 		.option("-o, --output <file>", "where to; default: RUN-COMMIT.safetensors")
-		.option("--force", "replace the file if it is there")
-		.action(async (id: string, { output, force = false }: { output?: string; force?: boolean }, command: Command) => {
-			const saved = await downloadModel(await apiOf(command, context), id, { force, ...(output === undefined ? {} : { file: output }) });
+		.option("--merge-lora", "of a model with adapters: all of its weights, the adapters merged into them, under PyTorch's names")
+		.addOption(
+			new Option("--peft <folder>", "of a model with adapters: the adapters alone, as the PEFT library reads them").conflicts([
+				"mergeLora",
+				"output",
+			]),
+		)
+		.option("--force", "replace files that are there")
+		.action(async (id: string, options: DownloadOptions, command: Command) => {
+			const saved = await downloadModel(await apiOf(command, context), id, options);
 			outputOf(command, context).emit(saved, () => `${saved.file}: round ${saved.round}, ${size(saved.bytes)}, digest ${saved.digest}`);
 		});
 }

@@ -299,7 +299,9 @@ class Demo {
 	async #summarize(api: Api, run: RunView, seconds: number): Promise<void> {
 		const rounds = await finishedRounds(api, run);
 		const saved =
-			run.commit === 0 ? undefined : await downloadModel(api, run.id, { file: join(this.#options.dir, "model.safetensors"), force: true });
+			run.commit === 0
+				? undefined
+				: await downloadModel(api, run.id, { output: join(this.#options.dir, "model.safetensors"), force: true });
 		const sum = (pick: "up" | "down"): number =>
 			rounds.reduce((total, { clients }) => total + clients.reduce((part, client) => part + client[pick], 0), 0);
 		const summary = {

@@ -29,7 +29,7 @@ const valueText = ({ name, type, dims }: Sized): string =>
 
 /** The same for people. @param more goes first */
 export function describeModel(summary: ModelSummary, more: Readonly<Record<string, unknown>> = {}): string {
-	const { parameters, bytes, trained, inputs, outputs, frozen = [], ties = [], trainer, loss } = summary;
+	const { parameters, bytes, trained, inputs, outputs, frozen = [], ties = [], trainer, loss, lora } = summary;
 	const list = (title: string, lines: readonly string[]): string[] =>
 		lines.length === 0
 			? []
@@ -45,6 +45,7 @@ export function describeModel(summary: ModelSummary, more: Readonly<Record<strin
 		bytes: size(bytes),
 		description: size(summary.manifestBytes),
 		...(loss === undefined ? {} : { loss: `${loss}${loss === summary.output ? "" : ` of ${summary.output}`}` }),
+		...(lora === undefined ? {} : { adapters: `${lora.targets.length} of rank ${lora.rank}, alpha ${lora.alpha}` }),
 		...(trainer === undefined ? {} : { gradients: trainer === "gradient" ? "can be derived" : `none: ${summary.reason}` }),
 	};
 	const role = (value: Sized): string =>

@@ -8,6 +8,8 @@ export interface ModelSource {
 	readonly file: Uint8Array;
 	readonly layout: Layout;
 	readonly manifest: unknown;
+	/** Safetensors files of what the manifest lists under `assets`, by digest. */
+	readonly assets?: ReadonlyMap<string, Uint8Array>;
 	/** What the import of an ONNX file found. */
 	readonly onnx?: OnnxFacts;
 }

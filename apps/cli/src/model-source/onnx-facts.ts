@@ -1,9 +1,14 @@
 import type { ImportedModel, ImportOptions, OnnxManifest } from "@rondo/trainer-onnx";
 
 /** What the command line says of an ONNX file. */
-export type OnnxChoices = Partial<ImportOptions>;
+export interface OnnxChoices extends Partial<Omit<ImportOptions, "lora">> {
+	/** Patterns of weights that get adapters. */
+	readonly lora?: readonly string[];
+	readonly loraRank?: number;
+	readonly loraAlpha?: number;
+}
 
 /** What the import of an ONNX file found, beside its weights. */
 export interface OnnxFacts
-	extends Pick<OnnxManifest, "loss" | "output" | "input" | "labels" | "trainer" | "reason">,
+	extends Pick<OnnxManifest, "loss" | "output" | "input" | "labels" | "trainer" | "reason" | "lora">,
 		Pick<ImportedModel, "inputs" | "outputs" | "frozen" | "ties"> {}

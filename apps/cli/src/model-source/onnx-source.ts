@@ -14,7 +14,11 @@ export async function readOnnx(file: string, choices: OnnxChoices): Promise<Mode
 		throw new RondoError("INVALID_ARGUMENT", `${file} needs --loss: ${LOSSES.join(", ")}, or an output of the model that is a loss`, {
 			details: { field: "loss" },
 		});
-	const { train, freeze, output, input, labels } = choices;
+	const { train, freeze, output, input, labels, lora, loraRank, loraAlpha } = choices;
+	if (lora === undefined && (loraRank !== undefined || loraAlpha !== undefined))
+		throw new RondoError("INVALID_ARGUMENT", "--lora-rank and --lora-alpha go with --lora, which says what weights get adapters", {
+			details: { field: "lora" },
+		});
 	const options: ImportOptions = {
 		loss,
 		...(train === undefined ? {} : { train }),
@@ -22,8 +26,23 @@ export async function readOnnx(file: string, choices: OnnxChoices): Promise<Mode
 		...(output === undefined ? {} : { output }),
 		...(input === undefined ? {} : { input }),
 		...(labels === undefined ? {} : { labels }),
+		...(lora === undefined
+			? {}
+			: {
+					lora: {
+						targets: lora,
+						...(loraRank === undefined ? {} : { rank: loraRank }),
+						...(loraAlpha === undefined ? {} : { alpha: loraAlpha }),
+					},
+				}),
 	};
-	const { manifest, layout, weights, inputs, outputs, frozen, ties } = await importOnnxFile(await loadOrt(), file, options);
-	const { graph: _graph, format: _format, ...roles } = manifest;
-	return { file: writeSafetensors(layout, weights), layout, manifest, onnx: { ...roles, inputs, outputs, frozen, ties } };
+	const { manifest, layout, weights, inputs, outputs, frozen, frozenWeights, ties } = await importOnnxFile(await loadOrt(), file, options);
+	const { graph: _graph, format: _format, frozen: beside, assets: _assets, transposed: _transposed, ...roles } = manifest;
+	return {
+		file: writeSafetensors(layout, weights),
+		layout,
+		manifest,
+		...(beside === undefined ? {} : { assets: new Map([[beside.digest, writeSafetensors(beside.layout, frozenWeights!)]]) }),
+		onnx: { ...roles, inputs, outputs, frozen, ties },
+	};
 }

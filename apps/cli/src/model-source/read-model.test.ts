@@ -2,9 +2,10 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { bytesOf, contentDigest } from "@rondo/algorithms";
 import { randomFromSeed } from "@rondo/kernels";
 import { readSafetensors } from "@rondo/tensors";
-import { createOnnxTrainer, encodeGraph, type Graph } from "@rondo/trainer-onnx";
+import { createOnnxTrainer, encodeGraph, type Graph, type Tensor } from "@rondo/trainer-onnx";
 import { createTfjsTrainer, type LayersArchitecture } from "@rondo/trainer-tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { describeModel, summaryOf } from "./describe.js";
@@ -80,31 +81,39 @@ describe("an ONNX file", () => {
 		expect(describeModel(summary)).toMatch(/gradients +none: .*Det node "d".*fedkseed/);
 	});
 
-	it("is refused when what is not trained does not fit into a description", async () => {
+	it("gives large weights that are not trained as a file of their own, and is refused when what is left does not fit", async () => {
 		const words = randomFromSeed("large").words(0, new Uint32Array(600 * 600));
-		const large: Graph = {
+		const large = (table: Tensor): Graph => ({
 			opset: 18,
 			domains: {},
 			inputs: [{ name: "x", type: "float32", dims: ["batch", 600] }],
 			outputs: [{ name: "y", type: "float32", dims: ["batch", 600] }],
-			initializers: new Map([
+			initializers: new Map<string, Tensor>([
 				["base", { type: "float32", dims: [600, 600], data: Float32Array.from(words, (word) => word / 2 ** 32) }],
+				["table", table],
 				["head", { type: "float32", dims: [600], data: new Float32Array(600) }],
 			]),
 			nodes: [
 				{ op: "MatMul", domain: "", name: "", inputs: ["x", "base"], outputs: ["h"], attributes: {} },
-				{ op: "Add", domain: "", name: "", inputs: ["h", "head"], outputs: ["y"], attributes: {} },
+				{ op: "Cast", domain: "", name: "", inputs: ["table"], outputs: ["t"], attributes: { to: { int: 1 } } },
+				{ op: "ReduceMean", domain: "", name: "", inputs: ["t"], outputs: ["mean"], attributes: { keepdims: { int: 0 } } },
+				{ op: "Add", domain: "", name: "", inputs: ["h", "mean"], outputs: ["s"], attributes: {} },
+				{ op: "Add", domain: "", name: "", inputs: ["s", "head"], outputs: ["y"], attributes: {} },
 			],
-		};
+		});
 		const file = join(folder, "large.onnx");
-		await writeFile(file, encodeGraph(large));
+		await writeFile(file, encodeGraph(large({ type: "int32", dims: [2], data: Int32Array.of(1, 2) })));
+		const { layout, manifest, assets } = await readModel(file, { loss: "mse", freeze: ["base"] });
+		expect(layout.length).toBe(600);
+		const [[digest, asset]] = [...assets!] as [[string, Uint8Array]];
+		expect(manifest).toMatchObject({ frozen: { digest }, assets: [{ digest, bytes: 4 * 360_000 }] });
+		expect(contentDigest(bytesOf(readSafetensors(asset).weights))).toBe(digest);
+
+		await writeFile(file, encodeGraph(large({ type: "uint32", dims: [360_000], data: words })));
 		await expect(readModel(file, { loss: "mse", freeze: ["base"] })).rejects.toMatchObject({
 			code: "TOO_LARGE",
-			message: expect.stringMatching(
-				/takes \d{7} bytes, clients take descriptions of at most 1048576; weights that are not trained stay in the graph \(base\)/,
-			),
+			message: expect.stringMatching(/takes \d{7} bytes, clients take descriptions of at most 1048576$/),
 		});
-		expect((await readModel(file, { loss: "mse" })).layout.length).toBe(360_600);
 	});
 
 	it.each([

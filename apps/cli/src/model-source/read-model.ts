@@ -8,7 +8,7 @@ import { readJson } from "../files.js";
 import { type ModelSource, manifestBytes, refusal, type SourceChoices } from "./model-source.js";
 
 /** Options that go with an ONNX file alone. */
-const ONNX_OPTIONS = ["loss", "train", "freeze", "output", "input", "labels"] as const;
+const ONNX_OPTIONS = ["loss", "train", "freeze", "output", "input", "labels", "lora", "loraRank", "loraAlpha"] as const;
 
 /**
  * The model that an argument of `rondo model import` names.
@@ -20,7 +20,8 @@ export async function readModel(source: string, choices: SourceChoices = {}): Pr
 	if (architecture !== undefined && extension !== ".safetensors")
 		throw refusal(source, "brings its own architecture; --architecture goes with file.safetensors");
 	const onnxOption = ONNX_OPTIONS.find((option) => choices[option] !== undefined);
-	if (onnxOption !== undefined && extension !== ".onnx") throw refusal(source, `is no ONNX file; --${onnxOption} goes with file.onnx`);
+	if (onnxOption !== undefined && extension !== ".onnx")
+		throw refusal(source, `is no ONNX file; --${dashed(onnxOption)} goes with file.onnx`);
 	const model = await read(source, extension, seed, choices);
 	await checkManifestSize(source, model);
 	return model;
@@ -49,17 +50,13 @@ async function read(source: string, extension: string, seed: string, choices: So
 }
 
 /** A description travels to every client in one message. @throws TOO_LARGE */
-async function checkManifestSize(source: string, { manifest, onnx }: ModelSource): Promise<void> {
+async function checkManifestSize(source: string, { manifest }: ModelSource): Promise<void> {
 	const { LIMITS } = await import("@rondo/protocol");
 	const bytes = manifestBytes(manifest);
 	if (bytes <= LIMITS.manifestBytes) return;
-	const frozen =
-		onnx === undefined || onnx.frozen.length === 0
-			? ""
-			: `; weights that are not trained stay in the graph (${onnx.frozen.slice(0, 4).join(", ")}${onnx.frozen.length > 4 ? ` and ${onnx.frozen.length - 4} more` : ""}): those that are trained do not`;
 	throw new RondoError(
 		"TOO_LARGE",
-		`source ${JSON.stringify(source)}: the graph without its trained weights takes ${bytes} bytes, clients take descriptions of at most ${LIMITS.manifestBytes}${frozen}`,
+		`source ${JSON.stringify(source)}: the graph without its trained weights takes ${bytes} bytes, clients take descriptions of at most ${LIMITS.manifestBytes}`,
 		{ details: { field: "source", value: source, bytes, limit: LIMITS.manifestBytes } },
 	);
 }
@@ -78,8 +75,19 @@ async function readTopology(file: string): Promise<unknown> {
 	return topology;
 }
 
-/** Uploads weights, then names them. @throws ALREADY_EXISTS for a name that is taken */
-export async function importModel(api: Api, name: string, { file, manifest }: ModelSource): Promise<ModelView> {
+/** As it is written on the command line. */
+const dashed = (option: string): string => option.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** Uploads weights, then names them. @throws ALREADY_EXISTS for a name that is taken, DIGEST_MISMATCH */
+export async function importModel(api: Api, name: string, { file, manifest, assets = new Map() }: ModelSource): Promise<ModelView> {
+	for (const [wanted, asset] of assets) {
+		const { digest } = await api.put<{ readonly digest: string }>("/models/weights", asset);
+		if (digest !== wanted)
+			throw new RondoError(
+				"DIGEST_MISMATCH",
+				`the coordinator keeps weights that are not trained as ${digest}, they have the digest ${wanted}`,
+			);
+	}
 	const { digest, layout } = await api.put<{ readonly digest: string; readonly layout: Layout }>("/models/weights", file);
 	return api.post<ModelView>("/models", { name, weights: digest, layout, manifest });
 }
