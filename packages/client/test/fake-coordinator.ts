@@ -148,8 +148,14 @@ export class FakeCoordinator extends EventEmitter<FakeEvents> {
 	}
 
 	/** @param weights initial weights; stored as a blob */
-	addRun(run: { readonly runId: string; readonly strategy: string; readonly config: Plain; readonly weights: Float32Array }): void {
-		const { runId, strategy, config, weights } = run;
+	addRun(run: {
+		readonly runId: string;
+		readonly strategy: string;
+		readonly config: Plain;
+		readonly weights: Float32Array;
+		readonly manifest?: unknown;
+	}): void {
+		const { runId, strategy, config, weights, manifest = null } = run;
 		const tensors = [{ name: "w", shape: [weights.length], from: 0, to: weights.length }];
 		const initialDigest = digestBytes(this.addBlob(weights));
 		this.runs.set(
@@ -161,6 +167,7 @@ export class FakeCoordinator extends EventEmitter<FakeEvents> {
 				config: encodePlain(config),
 				publicSeed: new Uint8Array(32).fill(7),
 				layoutJson: JSON.stringify({ length: weights.length, tensors }),
+				manifestJson: JSON.stringify(manifest),
 				initialBytes: BigInt(weights.byteLength),
 			}),
 		);

@@ -100,6 +100,31 @@ test("a built-in strategy trains the ten-line workload", async () => {
 	await next(ada, "receipt");
 });
 
+test("a workload gets the blobs that the manifest lists, and no other", async () => {
+	let frozen = "";
+	let odd = "";
+	const fake = await coordinator((f) => {
+		frozen = f.addBlob(Uint8Array.of(7, 8, 9));
+		odd = f.addBlob(Uint8Array.of(1));
+		const assets = [{ digest: frozen, bytes: 3 }, { digest: "../identity.json", bytes: 3 }, { digest: odd, bytes: -1 }, null];
+		const asks = [frozen, "../identity.json", model.sha256, odd];
+		f.addRun({ runId: "r1", strategy: "probe", config: null, weights, manifest: { assets, asks } });
+	});
+	const stateDir = await folder();
+	const ada = await client(fake, stateDir, { workload: fixture("asset-workload.js") });
+	const trainer = next(ada, "trainer");
+	fake.offer("ada", "r1", { model, lane: 3 }, { lanes: [lane(3)] });
+	const contents = JSON.parse((await trainer).description) as unknown[];
+	expect(contents).toEqual([
+		[7, 8, 9],
+		["NOT_FOUND", expect.stringContaining("identity.json")],
+		["NOT_FOUND", expect.stringContaining(model.sha256)],
+		["INVALID_ARGUMENT", expect.stringContaining("non-negative integer, got -1")],
+	]);
+	expect(await readdir(stateDir)).toContain("identity.json");
+	expect(await readdir(join(stateDir, "blobs"))).toContain(frozen);
+});
+
 test("a large lane travels as a blob, uploaded before the report", async () => {
 	const fake = await coordinator(withRun);
 	const ada = await client(fake, await folder());
