@@ -67,5 +67,6 @@ const withSource = (command: Command): Command =>
 		.option("--output <name>", "for file.onnx: the output that the loss is put on (default: the first)")
 		.option("--input <name>", "for file.onnx: the input that takes the data (default: the first that is no mask)")
 		.option("--labels <name>", "for file.onnx that computes its own loss: the input that takes the labels")
+		.option("--dropout", "for file.onnx: training drops what the model's Dropout nodes say (default: nothing)")
 		.option("--architecture <file>", "topology of the model (Keras layers JSON), for file.safetensors")
 		.option("--seed <seed>", "what the kernels of dense:… are drawn from (default: 0)");

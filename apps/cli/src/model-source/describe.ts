@@ -46,6 +46,7 @@ export function describeModel(summary: ModelSummary, more: Readonly<Record<strin
 		description: size(summary.manifestBytes),
 		...(loss === undefined ? {} : { loss: `${loss}${loss === summary.output ? "" : ` of ${summary.output}`}` }),
 		...(lora === undefined ? {} : { adapters: `${lora.targets.length} of rank ${lora.rank}, alpha ${lora.alpha}` }),
+		...(summary.dropout === true ? { dropout: "in training" } : {}),
 		...(trainer === undefined ? {} : { gradients: trainer === "gradient" ? "can be derived" : `none: ${summary.reason}` }),
 	};
 	const role = (value: Sized): string =>

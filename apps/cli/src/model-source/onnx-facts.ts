@@ -10,5 +10,5 @@ export interface OnnxChoices extends Partial<Omit<ImportOptions, "lora">> {
 
 /** What the import of an ONNX file found, beside its weights. */
 export interface OnnxFacts
-	extends Pick<OnnxManifest, "loss" | "output" | "input" | "labels" | "trainer" | "reason" | "lora">,
+	extends Pick<OnnxManifest, "loss" | "output" | "input" | "labels" | "dropout" | "trainer" | "reason" | "lora">,
 		Pick<ImportedModel, "inputs" | "outputs" | "frozen" | "ties"> {}

@@ -14,7 +14,7 @@ export async function readOnnx(file: string, choices: OnnxChoices): Promise<Mode
 		throw new RondoError("INVALID_ARGUMENT", `${file} needs --loss: ${LOSSES.join(", ")}, or an output of the model that is a loss`, {
 			details: { field: "loss" },
 		});
-	const { train, freeze, output, input, labels, lora, loraRank, loraAlpha } = choices;
+	const { train, freeze, output, input, labels, dropout, lora, loraRank, loraAlpha } = choices;
 	if (lora === undefined && (loraRank !== undefined || loraAlpha !== undefined))
 		throw new RondoError("INVALID_ARGUMENT", "--lora-rank and --lora-alpha go with --lora, which says what weights get adapters", {
 			details: { field: "lora" },
@@ -26,6 +26,7 @@ export async function readOnnx(file: string, choices: OnnxChoices): Promise<Mode
 		...(output === undefined ? {} : { output }),
 		...(input === undefined ? {} : { input }),
 		...(labels === undefined ? {} : { labels }),
+		...(dropout === undefined ? {} : { dropout }),
 		...(lora === undefined
 			? {}
 			: {

@@ -21,6 +21,15 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe("an ONNX file", () => {
+	it("is told that training drops, where it says what", async () => {
+		const choices = { loss: "softmax-cross-entropy", dropout: true };
+		const model = await readModel(exported("dropout/torchscript-op17.onnx"), choices);
+		expect(model.manifest).toMatchObject({ dropout: true });
+		expect(describeModel(summaryOf(model))).toMatch(/dropout +in training/);
+		await expect(readModel(exported("mlp/torchscript-op17.onnx"), choices)).rejects.toThrow("the model has no Dropout");
+		await expect(readModel("dense:4-2", { dropout: true })).rejects.toThrow("--dropout goes with file.onnx");
+	});
+
 	it("gives weights, a description, and what people want to know of both", async () => {
 		const model = await readModel(exported("resnet/torchscript-op17.onnx"), {
 			loss: "softmax-cross-entropy",

@@ -45,9 +45,9 @@ export interface OnnxTrainerOptions {
 	readonly strict?: boolean;
 	/**
 	 * Whether gradients and steps drop what the model's Dropout nodes say, or the randomness that decides which elements; true: fresh
-	 * randomness, other masks on each device and after each start. Default: as the manifest says. The n-th call of `gradient` gets the
-	 * n-th masks, and so do the steps (the parts of a step, where it has several) of the n-th `begin`: equal randomness and equal calls
-	 * in equal order give equal bytes. Losses, metrics and predictions drop nothing.
+	 * randomness, other masks on each device and after each start. Default: as the manifest says. Each call of `gradient` takes the next
+	 * masks of one sequence; each `begin` has a sequence of its own, of which every step, or every part of one, takes the next. So equal
+	 * randomness and equal calls in equal order give equal bytes. Losses, metrics and predictions drop nothing.
 	 */
 	readonly dropout?: boolean | { readonly random: Random };
 	/** Default `import()`; give the application's own where only that one can resolve onnxruntime-node. */
