@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Batch, Data } from "@rondo/algorithms";
 import { type Random, randomFromSeed } from "@rondo/kernels";
+import { webgpuDevice } from "@rondo/testkit/webgpu-device";
 import * as ort from "onnxruntime-node";
 import { describe, expect, test } from "vitest";
 import { withoutDropout } from "../src/dropout.js";
@@ -14,6 +15,7 @@ import { readManifest } from "../src/model.js";
 import { MaskSource } from "../src/session/mask-source.js";
 import { createOnnxTrainer, type OnnxTrainer, type OnnxTrainerOptions } from "../src/session/trainer.js";
 import { relativeError } from "./compare.js";
+import { openWebgpu } from "./open-webgpu.js";
 
 // A model that PyTorch's exporters wrote in training mode: dense layers with dropout of 0.3 and of 0.1 between them.
 
@@ -52,6 +54,7 @@ const changed = (change: (node: Node) => Node, constants: Graph["initializers"] 
 		nodes: graph.nodes.map((node) => (node.op === "Dropout" ? change(node) : node)),
 	});
 };
+const device = await webgpuDevice(openWebgpu);
 const { manifest, layout, weights } = await importOnnx(ort, read(), OPTIONS);
 
 const open = (dropout: NonNullable<OnnxTrainerOptions["dropout"]>, own: object = manifest): Promise<OnnxTrainer> =>
@@ -61,6 +64,8 @@ const gradientOf = async (trainer: OnnxTrainer, batch = BATCH, at = weights): Pr
 	const out = new Float32Array(layout.length).fill(Number.NaN);
 	return [await trainer.gradient(at, batch, out), out];
 };
+
+const difference = (after: Float32Array): Float32Array => weights.map((weight, i) => weight - after[i]!);
 
 /** Randomness that is known beforehand: whatever is asked for, mask k keeps what `masks[k]` says. */
 const given = (masks: readonly (readonly number[])[], path: readonly (string | number)[] = []): Random => ({
@@ -177,7 +182,6 @@ describe("steps", () => {
 		await local.dispose();
 		return out;
 	};
-	const difference = (after: Float32Array): Float32Array => weights.map((weight, i) => weight - after[i]!);
 
 	test("go down the gradient under their masks", async () => {
 		const { masks, gradients } = REFERENCE.dropping[0]!;
@@ -206,6 +210,24 @@ describe("steps", () => {
 		expect(relativeError(difference(parts), difference(third))).toBeGreaterThan(1e-2);
 		for (const trainer of [a, b, c]) await trainer.dispose();
 	});
+});
+
+test.skipIf(device === undefined)("a WebGPU device drops the same, with no node on the CPU", async () => {
+	const dropout = { random: randomFromSeed("devices") };
+	const [gpu, cpu] = [await createOnnxTrainer({ manifest, layout, dropout, device: "webgpu", strict: true }), await open(dropout)];
+	const after: Float32Array[] = [];
+	for (const trainer of [gpu, cpu]) {
+		const [, gradient] = await gradientOf(trainer);
+		const local = await trainer.begin(weights, { kind: "sgd" });
+		for (const batch of [BATCH, [BATCH, BATCHES[1]!]]) await local.step(batch, 1);
+		const out = new Float32Array(layout.length);
+		await local.read(out);
+		await local.dispose();
+		after.push(gradient, difference(out));
+		await trainer.dispose();
+	}
+	expect(relativeError(after[0]!, after[2]!)).toBeLessThan(1e-4);
+	expect(relativeError(after[1]!, after[3]!)).toBeLessThan(1e-4);
 });
 
 describe("outside of training", () => {
