@@ -1,7 +1,11 @@
-import type * as ort from "onnxruntime-node";
+import * as ort from "onnxruntime-node";
+import { encodeGraph } from "../src/graph/encode.js";
 import type { Ref } from "../src/graph/graph-builder.js";
 import type { Graph } from "../src/graph/ir.js";
+import { type Device, openSession } from "../src/session/device.js";
+import { rewriteForGpu } from "../src/session/rewrite-for-gpu.js";
 import type { ReadyGraph } from "../src/training-graph.js";
+import { relativeError } from "./compare.js";
 import type { OpCase } from "./op-cases.js";
 import { gradientCase } from "./run-case.js";
 
@@ -40,4 +44,35 @@ export function sideBySide(cases: readonly OpCase[]): ReadonlyMap<string, readon
 		groups.set(key, [...(groups.get(key) ?? []), c]);
 	}
 	return groups;
+}
+
+/** The largest relative error of the values and gradients of each case, as rewritten for GPUs, run on a device. */
+export async function rewrittenErrors(
+	cases: readonly OpCase[],
+	{ device, strict }: { readonly device: Device; readonly strict?: boolean },
+): Promise<readonly number[]> {
+	const merged = await mergedCases(cases);
+	const graph = rewriteForGpu(merged);
+	const feeds = Object.fromEntries(graph.inputs.map(({ name, type }) => [name, fed(merged.feeds[name]!, type)]));
+	const session = await openSession(ort, encodeGraph(graph), device, strict === undefined ? {} : { strict });
+	try {
+		const results = await session.run(feeds);
+		const error = (name: string, wanted: readonly number[]): number => relativeError(results[name]!.data as Float32Array, wanted);
+		return cases.map((c, i) =>
+			Math.max(
+				...c.outputs.flatMap(({ name, data, upstream }) => (upstream === undefined ? [] : [error(`${i}:${name}`, data)])),
+				...c.inputs.flatMap(({ name, gradient }) => (gradient === undefined ? [] : [error(`${i}:gradient/${name}`, gradient)])),
+			),
+		);
+	} finally {
+		await session.release();
+	}
+}
+
+/** An input in the type that the rewritten graph wants. */
+export function fed(tensor: ort.Tensor, type: string): ort.Tensor {
+	if (tensor.type === type) return tensor;
+	return type === "int32"
+		? new ort.Tensor("int32", Int32Array.from(tensor.data as BigInt64Array, Number), tensor.dims)
+		: new ort.Tensor("float32", Float32Array.from(tensor.data as Float64Array), tensor.dims);
 }

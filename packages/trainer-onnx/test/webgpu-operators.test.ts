@@ -1,13 +1,8 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { webgpuDevice } from "@rondo/testkit/webgpu-device";
-import * as ort from "onnxruntime-node";
 import { describe, expect, test } from "vitest";
 import { gradientRules } from "../src/gradients/registry.js";
-import { encodeGraph } from "../src/graph/encode.js";
-import { openSession } from "../src/session/device.js";
-import { rewriteForGpu } from "../src/session/rewrite-for-gpu.js";
-import { relativeError } from "./compare.js";
-import { mergedCases, sideBySide } from "./merged-cases.js";
+import { rewrittenErrors, sideBySide } from "./merged-cases.js";
 import { type OpCase, opCases } from "./op-cases.js";
 import { openWebgpu } from "./open-webgpu.js";
 
@@ -45,36 +40,10 @@ describe.skipIf(device === undefined)("on WebGPU alone", () => {
 /** Why not all of the cases run on the device with the right results; undefined if they do. */
 async function whyNot(cases: readonly OpCase[]): Promise<string | undefined> {
 	try {
-		const errors = await errorsOf(cases);
+		const errors = await rewrittenErrors(cases, { device: "webgpu", strict: true });
 		const wrong = cases.filter((_, i) => !(errors[i]! < LIMIT)).map(({ name }) => name);
 		return wrong.length === 0 ? undefined : `wrong values (${wrong.join("; ")})`;
 	} catch (cause) {
 		return (cause as Error).message.split("\n", 1)[0];
 	}
-}
-
-/** The largest relative error of the values and gradients of each case. */
-async function errorsOf(cases: readonly OpCase[]): Promise<readonly number[]> {
-	const merged = await mergedCases(cases);
-	const graph = rewriteForGpu(merged);
-	const feeds = Object.fromEntries(graph.inputs.map(({ name, type }) => [name, fed(merged.feeds[name]!, type)]));
-	const session = await openSession(ort, encodeGraph(graph), "webgpu", { strict: true });
-	try {
-		const results = await session.run(feeds);
-		const error = (name: string, wanted: readonly number[]): number => relativeError(results[name]!.data as Float32Array, wanted);
-		return cases.map((c, i) =>
-			Math.max(
-				...c.outputs.flatMap(({ name, data, upstream }) => (upstream === undefined ? [] : [error(`${i}:${name}`, data)])),
-				...c.inputs.flatMap(({ name, gradient }) => (gradient === undefined ? [] : [error(`${i}:gradient/${name}`, gradient)])),
-			),
-		);
-	} finally {
-		await session.release();
-	}
-}
-
-/** An input in the type that the rewritten graph wants. */
-function fed(tensor: ort.Tensor, type: string): ort.Tensor {
-	if (tensor.type === type) return tensor;
-	return new ort.Tensor("int32", Int32Array.from(tensor.data as BigInt64Array, Number), tensor.dims);
 }

@@ -11,7 +11,7 @@ import { llama } from "../src/models/llama.js";
 import { type ModelBlueprint, normal } from "../src/models/model-writer.js";
 import { createOnnxTrainer, type OnnxTrainer, type OnnxTrainerOptions } from "../src/session/trainer.js";
 import { norm, relativeError } from "./compare.js";
-import { checkExported, exportedModels } from "./exported-models.js";
+import { checkExported } from "./exported-models.js";
 import { manifestOfSpec } from "./model-of-spec.js";
 import { openWebgpu } from "./open-webgpu.js";
 
@@ -157,6 +157,9 @@ test.skipIf(device === undefined)("weights stay on the device for 120 steps, and
 	expect(disposed.filter((location) => location === "cpu")).toHaveLength(tensors);
 });
 
+/** One of each kind; the other ones are of the same operators. */
+const EXPORTED = ["autoencoder", "bert", "depthwise", "gpt2", "groupnorm-resize", "gru", "llama", "lstm", "own-loss", "resnet"];
+
 describe.skipIf(device === undefined)("exported models on WebGPU", () => {
-	test.each([...exportedModels.keys()])("%s", (name) => checkExported(name, "dynamo-op18.onnx", WEBGPU, 1));
+	test.each(EXPORTED)("%s", (name) => checkExported(name, "dynamo-op18.onnx", WEBGPU, 1));
 });
