@@ -12,8 +12,8 @@ const REFERENCE_TEXT =
 	"Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball";
 
 const CASES = {
-	fedavg: { rounds: 12, options: { learningRate: 0.5, batchSize: 4, localEpochs: 1 } },
-	fedkseed: { rounds: 30, options: { candidates: 4096, localSteps: 50, learningRate: 1e-4, epsilon: 1e-3, batchSize: 8 } },
+	fedavg: { rounds: 15, options: { learningRate: 0.1, batchSize: 4, localEpochs: 1 } },
+	fedkseed: { rounds: 30, options: { candidates: 4096, localSteps: 50, learningRate: 3e-4, epsilon: 1e-3, batchSize: 8 } },
 };
 
 const { values } = parseArgs({

@@ -14,8 +14,8 @@ import { loadTokenizer } from "./tokenizer.mjs";
 import { examplesOf, LENGTH } from "./workload.mjs";
 
 const PRESETS = {
-	fedavg: { rounds: 3, options: { learningRate: 0.1, batchSize: 8, localEpochs: 1 } },
-	fedkseed: { rounds: 10, options: { candidates: 4096, localSteps: 50, batchSize: 8, learningRate: 1e-4, epsilon: 1e-3 } },
+	fedavg: { rounds: 6, options: { learningRate: 0.1, batchSize: 8, localEpochs: 1 } },
+	fedkseed: { rounds: 10, options: { candidates: 4096, localSteps: 50, batchSize: 8, learningRate: 2e-4, epsilon: 1e-3 } },
 };
 
 const { values } = parseArgs({
@@ -75,7 +75,7 @@ async function federate() {
 		...["--rest-port", "0", "--grpc-port", "0"],
 	]);
 	const env = { RONDO_URL: ready.restUrl, RONDO_TOKEN: readFileSync(ready.adminTokenFile, "utf8").trim() };
-	await processes.show(["model", "import", file("model/model.onnx"), "--loss", "causal-lm", "--name", "speeches"], env);
+	await processes.run(["model", "import", file("model/model.onnx"), "--loss", "causal-lm", "--name", "speeches"], env);
 	const enrol = await processes.run(["token", "create", "--scope", "enrol", "--max-uses", String(presidents.length)], env);
 	for (const president of presidents) {
 		void processes.start(

@@ -1,5 +1,5 @@
 // Makes model/: trains a small character model from scratch on the addresses of the presidents before the agents.
-// node examples/language-model/pretrain.mjs [--steps 3000] [--threads 2]
+// node examples/language-model/pretrain.mjs [--steps 2500] [--threads 2]
 import { readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
@@ -17,12 +17,12 @@ const LEARNING_RATE = 2e-3;
 const FINAL_LEARNING_RATE = 1e-4;
 
 const { values } = parseArgs({
-	options: { steps: { type: "string", default: "3000" }, threads: { type: "string", default: String(availableParallelism()) } },
+	options: { steps: { type: "string", default: "2500" }, threads: { type: "string", default: String(availableParallelism()) } },
 });
 const steps = Number(values.steps);
 const folder = new URL("./model/", import.meta.url);
 const files = characterTokenizer();
-writeFileSync(new URL("tokenizer.json", folder), `${JSON.stringify(files)}\n`);
+writeFileSync(new URL("tokenizer.json", folder), `${JSON.stringify(files, null, "\t")}\n`);
 const tokenizer = new Tokenizer(files, { clean_up_tokenization_spaces: false });
 
 const addresses = listAddresses().filter(({ year }) => year <= LAST_YEAR_OF_PRETRAINING);
