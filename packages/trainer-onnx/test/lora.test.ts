@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type Batch, bytesOf, contentDigest } from "@rondo/algorithms";
 import { readSafetensors, tensorOf, writeSafetensors } from "@rondo/tensors";
+import { webgpuDevice } from "@rondo/testkit/webgpu-device";
 import * as ort from "onnxruntime-node";
 import { describe, expect, test } from "vitest";
 import { type ImportedModel, type ImportOptions, importOnnx, importOnnxFile } from "../src/import/import-model.js";
@@ -10,6 +11,7 @@ import { mergeLora, peftAdapter } from "../src/lora/export-lora.js";
 import { exportOnnx } from "../src/models/export-onnx.js";
 import { createOnnxTrainer, type OnnxTrainer } from "../src/session/trainer.js";
 import { norm, relativeError } from "./compare.js";
+import { openWebgpu } from "./open-webgpu.js";
 
 const path = (file: string): string => fileURLToPath(new URL(`../fixtures/models/${file}`, import.meta.url));
 const imported = (file: string, options: ImportOptions): Promise<ImportedModel> => importOnnxFile(ort, path(file), options);
@@ -308,5 +310,35 @@ describe("frozen weights", () => {
 			/^manifest.frozen must be of weights that are not trained/,
 		);
 		await expect(made({ frozen: { ...manifest.frozen!, layout: {} } })).rejects.toThrow(/^layout.tensors must be an array/);
+	});
+});
+
+describe.skipIf((await webgpuDevice(openWebgpu)) === undefined)("on a WebGPU device", () => {
+	test("adapters are trained beside frozen weights that stay on the device", async () => {
+		const file = "bert/torchscript-op17.onnx";
+		const lora = { targets: ["*.query.weight", "*.dense.weight"], rank: 2 };
+		const { manifest, layout, frozenWeights } = await imported(file, { loss: "softmax-cross-entropy", lora });
+		const batch = batchOf(file, manifest.input);
+		const weights = rough(layout.length);
+		const results = [];
+		for (const where of [{ device: "cpu" }, { device: "webgpu", strict: true }] as const) {
+			const frozen = frozenWeights!.slice();
+			const trainer = await createOnnxTrainer({ manifest, layout, frozen, ...where });
+			// What is on the device is not read from here again.
+			if (where.device === "webgpu") frozen.fill(0);
+			const [gradient, after] = [new Float32Array(layout.length), new Float32Array(layout.length)];
+			const loss = await trainer.gradient(weights, batch, gradient);
+			const local = await trainer.begin(weights, { kind: "sgd" });
+			await local.step(batch, 0.1);
+			await local.step([batch, batch], 0.1);
+			await local.read(after);
+			results.push({ loss, gradient, after });
+			await local.dispose();
+			await trainer.dispose();
+		}
+		const [cpu, webgpu] = results as [(typeof results)[0], (typeof results)[0]];
+		expect(webgpu.loss).toBeCloseTo(cpu.loss, 4);
+		expect(relativeError(webgpu.gradient, cpu.gradient)).toBeLessThan(1e-4);
+		expect(relativeError(webgpu.after, cpu.after)).toBeLessThan(1e-4);
 	});
 });

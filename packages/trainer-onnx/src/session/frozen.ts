@@ -54,32 +54,46 @@ export const frozenTensors = (ort: Ort, frozen: FrozenWeights | undefined, value
 		(frozen?.layout.tensors ?? []).map(({ name, shape, from, to }) => [name, new ort.Tensor("float32", values.subarray(from, to), shape)]),
 	);
 
+/** Tensors that are inputs of every run. */
+export interface Placed {
+	readonly tensors: Tensors;
+	/** Gives back what is on a device. */
+	dispose(): void;
+}
+
 /** The same tensors on a device that keeps results, so that they do not travel there with every run; the host's on others. */
-export async function placeFrozen(tensors: Tensors, { graph }: OnnxModel, device: Device, graphs: PreparedGraphs): Promise<Tensors> {
+export async function placeFrozen(tensors: Tensors, { graph }: OnnxModel, device: Device, graphs: PreparedGraphs): Promise<Placed> {
 	const names = Object.keys(tensors);
-	if (names.length === 0 || !keepsResults(device)) return tensors;
-	const placed = (name: string): string => `rondo/placed/${name}`;
+	if (names.length === 0 || !keepsResults(device)) return { tensors, dispose: () => undefined };
+	const nameOf = (name: string): string => `rondo/placed/${name}`;
 	const inputs = graph.inputs.filter(({ name }) => Object.hasOwn(tensors, name));
-	const { session } = await graphs.fixed(
+	const { session, hold } = await graphs.fixed(
 		"place",
 		() =>
 			readyGraph({
 				opset: graph.opset,
 				domains: {},
 				inputs,
-				outputs: inputs.map((value): Value => ({ ...value, name: placed(value.name) })),
+				outputs: inputs.map((value): Value => ({ ...value, name: nameOf(value.name) })),
 				initializers: new Map(),
 				nodes: inputs.map(({ name }) => ({
 					op: "Identity",
 					domain: "",
 					name: "",
 					inputs: [name],
-					outputs: [placed(name)],
+					outputs: [nameOf(name)],
 					attributes: {},
 				})),
 			}),
 		({ outputs }) => outputs.map(({ name }) => name),
 	);
+	const letGo = hold();
 	const results = (await session.run({ ...tensors })) as Tensors;
-	return Object.fromEntries(names.map((name) => [name, results[placed(name)]!]));
+	return {
+		tensors: Object.fromEntries(names.map((name) => [name, results[nameOf(name)]!])),
+		dispose: () => {
+			for (const tensor of Object.values(results)) tensor.dispose();
+			letGo();
+		},
+	};
 }

@@ -48,6 +48,8 @@ export class ResidentTraining implements LocalTraining {
 	readonly #kind: string;
 	/** Inputs that a step replaces by its results: weights and states. */
 	#current: Tensors;
+	/** Lets go of the session whose results `#current` holds on a device. */
+	#letGo: () => void = () => undefined;
 	readonly #stays: boolean;
 	#steps = 0;
 	#disposed = false;
@@ -89,6 +91,8 @@ export class ResidentTraining implements LocalTraining {
 		this.#disposed = true;
 		for (const tensor of Object.values(this.#current)) tensor.dispose();
 		this.#current = {};
+		this.#letGo();
+		this.#letGo = () => undefined;
 	}
 
 	/** Loss, gradient and update in one graph. */
@@ -136,9 +140,11 @@ export class ResidentTraining implements LocalTraining {
 	async #advance(graph: Prepared, feeds: Tensors): Promise<Tensors> {
 		const inputs = this.#used(graph, { ...feeds, ...this.#current });
 		const results = (await graph.session.run(inputs)) as Tensors;
-		const before = this.#current;
+		const [before, letGo] = [this.#current, this.#letGo];
 		this.#current = Object.fromEntries(this.#pairs().map(([input, output]) => [input, results[output]!]));
+		if (this.#stays) this.#letGo = graph.hold();
 		for (const tensor of Object.values(before)) tensor.dispose();
+		letGo();
 		return results;
 	}
 

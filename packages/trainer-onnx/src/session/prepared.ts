@@ -18,6 +18,13 @@ export interface Prepared {
 	readonly outputs: Graph["outputs"];
 	/** Inputs that say what this run drops. */
 	readonly masks: readonly Mask[];
+	/**
+	 * Keeps the session until what is returned is called: results that stay on a device are gone with the session that made
+	 * them, and ONNX Runtime crashes when they are used or given back after it.
+	 */
+	hold(): () => void;
+	/** Releases the session, as soon as nobody holds it. */
+	retire(): Promise<void>;
 }
 
 export interface PreparedOptions extends DeviceOptions {
@@ -86,7 +93,7 @@ export class PreparedGraphs {
 		const sessions = [...this.#sessions.values()];
 		this.#sessions.clear();
 		this.#fixed.clear();
-		for (const session of sessions) await release(session);
+		for (const session of sessions) await retire(session);
 	}
 
 	#cached(key: string, make: () => Promise<Prepared>): Promise<Prepared> {
@@ -100,7 +107,7 @@ export class PreparedGraphs {
 			if (this.#sessions.size > MAX_SESSIONS) {
 				const [oldest, unused] = this.#sessions.entries().next().value!;
 				this.#sessions.delete(oldest);
-				void release(unused);
+				void retire(unused);
 			}
 		}
 		return session;
@@ -125,7 +132,7 @@ export class PreparedGraphs {
 			const session = await openSession(this.#ort, encodeGraph(adapted), this.#device, this.#options, onDevice(adapted));
 			const inputs = new Set(adapted.inputs.map(({ name }) => name));
 			return {
-				session,
+				...lifetimeOf(session),
 				labels: ready.labels,
 				inputs,
 				outputs: adapted.outputs,
@@ -140,8 +147,28 @@ export class PreparedGraphs {
 	}
 }
 
-const release = (prepared: Promise<Prepared>): Promise<void> =>
+/** A session that is released once it is retired and nobody holds it. */
+function lifetimeOf(session: OrtSession): Pick<Prepared, "session" | "hold" | "retire"> {
+	let holders = 0;
+	let retired = false;
+	return {
+		session,
+		hold() {
+			holders++;
+			return () => {
+				holders--;
+				if (retired && holders === 0) void session.release();
+			};
+		},
+		async retire() {
+			retired = true;
+			if (holders === 0) await session.release();
+		},
+	};
+}
+
+const retire = (prepared: Promise<Prepared>): Promise<void> =>
 	prepared.then(
-		({ session }) => session.release(),
+		(made) => made.retire(),
 		() => undefined,
 	);

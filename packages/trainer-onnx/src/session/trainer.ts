@@ -21,9 +21,9 @@ import {
 	readyGraph,
 } from "../training-graph.js";
 import { whyPassOver } from "./availability.js";
-import { type Device, type DeviceOptions, keepsResults, wantedDevices } from "./device.js";
+import { type Device, type DeviceOptions, wantedDevices } from "./device.js";
 import { DataFeeder, type DataFeeds, unshared } from "./feeds.js";
-import { type FrozenSource, frozenTensors, placeFrozen, readFrozen } from "./frozen.js";
+import { type FrozenSource, frozenTensors, type Placed, placeFrozen, readFrozen } from "./frozen.js";
 import { ResidentTraining } from "./local-training.js";
 import { MaskSource } from "./mask-source.js";
 import { type Prepared, PreparedGraphs } from "./prepared.js";
@@ -138,7 +138,7 @@ export class OnnxTrainer implements Trainer {
 	/** Feeds that look at a weight vector; strategies use few of them, many times. */
 	readonly #weightFeeds = new WeakMap<Float32Array, Readonly<Record<string, OrtTensor>>>();
 	/** Inputs that are the same in every run. */
-	#frozen: Readonly<Record<string, OrtTensor>>;
+	#frozen: Placed;
 	readonly #dropout: Random | undefined;
 	readonly #masks: MaskSource | undefined;
 	#begun = 0;
@@ -160,7 +160,7 @@ export class OnnxTrainer implements Trainer {
 		);
 		this.#dropout = dropout;
 		this.#masks = dropout && new MaskSource(ort, dropout.at("gradient"));
-		this.#frozen = frozenTensors(ort, model.frozen, frozen);
+		this.#frozen = { tensors: frozenTensors(ort, model.frozen, frozen), dispose: () => undefined };
 		const threads =
 			device === "cpu" && options.threads !== undefined ? ` (${options.threads} ${options.threads === 1 ? "thread" : "threads"})` : "";
 		const hints = passedOver.map((reason) => `; not on ${reason}`).join("");
@@ -181,7 +181,7 @@ export class OnnxTrainer implements Trainer {
 			}),
 		);
 		await graph.session.run({ x: new this.#ort.Tensor("float32", Float32Array.of(1), [1]) });
-		this.#frozen = await placeFrozen(this.#frozen, this.#model, this.device, this.#graphs);
+		this.#frozen = await placeFrozen(this.#frozen.tensors, this.#model, this.device, this.#graphs);
 	}
 
 	loss(weights: Float32Array, batch: Batch): Promise<number> {
@@ -239,7 +239,7 @@ export class OnnxTrainer implements Trainer {
 			const { output } = this.#model;
 			const feeds = this.#feeder.feeds(batch as Batch);
 			const graph = await this.#graphs.get("predict", feeds, outputGraph);
-			const { dims, data } = (await this.#run(graph, { ...feeds.tensors, ...this.#frozen, ...this.#weights(weights) }))[output]!;
+			const { dims, data } = (await this.#run(graph, { ...feeds.tensors, ...this.#frozen.tensors, ...this.#weights(weights) }))[output]!;
 			return { dims, data: Float32Array.from(data as Float32Array) };
 		});
 	}
@@ -265,9 +265,10 @@ export class OnnxTrainer implements Trainer {
 
 	async dispose(): Promise<void> {
 		if (this.#disposed) return;
-		await this.#exclusive(() => this.#graphs.dispose());
-		if (keepsResults(this.device)) for (const tensor of Object.values(this.#frozen)) tensor.dispose();
-		this.#frozen = {};
+		await this.#exclusive(async () => {
+			this.#frozen.dispose();
+			await this.#graphs.dispose();
+		});
 		this.#disposed = true;
 	}
 
@@ -301,7 +302,7 @@ export class OnnxTrainer implements Trainer {
 			data,
 			withLabels: ({ labels, inputs }) => {
 				const feeds: Record<string, OrtTensor> = {};
-				for (const tensors of [data.tensors, this.#frozen])
+				for (const tensors of [data.tensors, this.#frozen.tensors])
 					for (const [name, tensor] of Object.entries(tensors)) if (inputs.has(name)) feeds[name] = tensor;
 				if (labels !== undefined) feeds[LABELS] = this.#labels(batch, labels);
 				return feeds;
