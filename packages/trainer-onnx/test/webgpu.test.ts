@@ -160,6 +160,24 @@ test.skipIf(device === undefined)("weights stay on the device for 120 steps, and
 /** One of each kind; the other ones are of the same operators. */
 const EXPORTED = ["autoencoder", "bert", "depthwise", "gpt2", "groupnorm-resize", "gru", "llama", "lstm", "own-loss", "resnet"];
 
+test.skipIf(device === undefined)("weights outlive the graph that made them, and the trainer", async () => {
+	const model = mlp({ inputs: 12, hidden: [9], classes: 5 });
+	const weights = model.initialWeights(randomFromSeed("fresh"));
+	const results: number[][] = [];
+	for (const where of [CPU, { device: "webgpu" } as const]) {
+		const trainer = await createOnnxTrainer({ ...model, ...where });
+		const training = await trainer.begin(weights, { kind: "sgd" });
+		const losses = [await training.step(batchOf(model, 1, 12, 5, 0), 0.1)];
+		// More sizes than a trainer keeps graphs for.
+		for (let size = 2; size < 16; size++) await trainer.loss(weights, batchOf(model, size, 12, 5, size));
+		losses.push(await training.step(batchOf(model, 20, 12, 5, 1), 0.1));
+		await trainer.dispose();
+		await training.dispose();
+		results.push(losses);
+	}
+	for (const [i, loss] of results[0]!.entries()) expect(Math.abs(results[1]![i]! / loss - 1)).toBeLessThan(1e-4);
+});
+
 describe.skipIf(device === undefined)("exported models on WebGPU", () => {
 	test.each(EXPORTED)("%s", (name) => checkExported(name, "dynamo-op18.onnx", WEBGPU, 1));
 });
