@@ -46,6 +46,16 @@ export const exportedModels: ReadonlyMap<string, Reference> = new Map(
 		.map((name) => [name, JSON.parse(readFileSync(join(FOLDER, name, "reference.json"), "utf8")) as Reference]),
 );
 
+/** The batches that PyTorch was given. @param main the input that is `inputs` of a batch */
+export function exportedBatches(name: string, main: string): readonly Batch[] {
+	return exportedModels.get(name)!.batches.map(({ size, inputs: { [main]: first, ...more }, labels }) => ({
+		size,
+		inputs: arrayOf(first!),
+		labels: arrayOf(labels),
+		more: Object.fromEntries(Object.entries(more).map(([input, numbers]) => [input, arrayOf(numbers)])),
+	}));
+}
+
 /** Imports a file, and compares losses and gradients on a device with PyTorch's in float64, for the first `batches` batches. */
 export async function checkExported(
 	name: string,
@@ -61,14 +71,9 @@ export async function checkExported(
 	const trainer = await createOnnxTrainer({ manifest: imported.manifest, layout: imported.layout, ...where });
 	// Weights of half precision are other weights: their loss is near, and some of their rectifiers switch elsewhere.
 	const [limit, lossLimit] = file.startsWith("float16") ? [0.15, 1e-3] : [1e-4, 1e-5];
-	for (const { size, inputs, labels, lossValue, gradients } of reference.batches.slice(0, batches)) {
-		const { [imported.manifest.input]: main, ...more } = inputs;
-		const batch: Batch = {
-			size,
-			inputs: arrayOf(main!),
-			labels: arrayOf(labels),
-			more: Object.fromEntries(Object.entries(more).map(([input, numbers]) => [input, arrayOf(numbers)])),
-		};
+	const given = exportedBatches(name, imported.manifest.input);
+	for (const [i, { lossValue, gradients }] of reference.batches.slice(0, batches).entries()) {
+		const batch = given[i]!;
 		const out = new Float32Array(imported.layout.length).fill(Number.NaN);
 		const loss = await trainer.gradient(imported.weights, batch, out);
 		expect(Math.abs(loss / lossValue - 1)).toBeLessThan(lossLimit);

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { CONSTANT_OPERATORS, gradientRules } from "../src/gradients/registry.js";
 import { opCases } from "./op-cases.js";
@@ -30,10 +30,9 @@ test("the page lists every rule as it is", () => {
 	}
 });
 
-test("what a device was asked about are rules", () => {
+test("a device was asked about every rule", () => {
 	const file = new URL("../fixtures/webgpu.json", import.meta.url);
-	if (!existsSync(file)) return;
 	const { operators } = JSON.parse(readFileSync(file, "utf8")) as { readonly operators: { readonly [op: string]: string } };
-	expect(Object.keys(operators).filter((op) => !gradientRules.has(op))).toEqual([]);
+	expect(Object.keys(operators).sort()).toEqual([...gradientRules.keys()].sort());
 	for (const [op, text] of Object.entries(operators)) expect(text, op).toMatch(/^device$|^falls back: \S/);
 });

@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import type { Batch, Optimizer } from "@rondo/algorithms";
 import { randomFromSeed } from "@rondo/kernels";
 import { webgpuDevice } from "@rondo/testkit/webgpu-device";
@@ -5,13 +6,14 @@ import * as ort from "onnxruntime-node";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { layoutOfSpec } from "../../testkit/src/model-spec.js";
 import { trainerConformance } from "../../testkit/src/trainer-conformance.js";
+import { type ImportOptions, importOnnxFile } from "../src/import/import-model.js";
 import { lenet, mlp, resnet8 } from "../src/models/classifiers.js";
 import { gpt2 } from "../src/models/gpt2.js";
 import { llama } from "../src/models/llama.js";
 import { type ModelBlueprint, normal } from "../src/models/model-writer.js";
 import { createOnnxTrainer, type OnnxTrainer, type OnnxTrainerOptions } from "../src/session/trainer.js";
 import { norm, relativeError } from "./compare.js";
-import { checkExported } from "./exported-models.js";
+import { checkExported, exportedBatches } from "./exported-models.js";
 import { manifestOfSpec } from "./model-of-spec.js";
 import { openWebgpu } from "./open-webgpu.js";
 
@@ -19,6 +21,7 @@ import { openWebgpu } from "./open-webgpu.js";
 
 const device = await webgpuDevice(openWebgpu);
 const WEBGPU = { device: "webgpu", strict: true } as const;
+type Where = Pick<OnnxTrainerOptions, "device" | "threads" | "strict">;
 const CPU = { device: "cpu", threads: 1 } as const;
 
 describe.skipIf(device === undefined)("a trainer on WebGPU keeps the contract", () => {
@@ -77,7 +80,7 @@ const OPTIMIZERS: readonly Optimizer[] = [
 ];
 
 /** What one device makes of a model: loss, gradient, and weights after steps on batches and micro-batches. */
-async function outcome(model: ModelBlueprint, where: Pick<OnnxTrainerOptions, "device" | "threads" | "strict">, batches: readonly Batch[]) {
+async function outcome(model: ModelBlueprint, where: Where, batches: readonly Batch[]) {
 	const trainer = await createOnnxTrainer({ ...model, ...where });
 	const weights = model.initialWeights(randomFromSeed("fresh"));
 	const gradient = new Float32Array(weights.length).fill(Number.NaN);
@@ -126,12 +129,43 @@ describe.skipIf(device === undefined)("models on WebGPU are trained as on the CP
 	});
 });
 
+const IMPORTED: readonly (readonly [what: string, file: string, options: ImportOptions])[] = [
+	[
+		"adapters, the weights beside them frozen",
+		"llama/dynamo-op18.onnx",
+		{ loss: "causal-lm", lora: { targets: ["*.q_proj.weight"], rank: 2 } },
+	],
+	["dropout", "dropout/dynamo-op18.onnx", { loss: "softmax-cross-entropy", dropout: true }],
+];
+
+describe.skipIf(device === undefined)("on WebGPU as on the CPU:", () => {
+	test.each(IMPORTED)("%s", async (_what, file, options) => {
+		const imported = await importOnnxFile(ort, fileURLToPath(new URL(`../fixtures/models/${file}`, import.meta.url)), options);
+		const { manifest, layout, frozenWeights: frozen } = imported;
+		const [batch] = exportedBatches(file.split("/")[0]!, manifest.input) as [Batch];
+		const weights = Float32Array.from(imported.weights, (weight, i) => weight + 0.1 * Math.sin(1.7 * i));
+		const train = async (where: Where): Promise<Float32Array> => {
+			const dropout = options.dropout === true ? { random: randomFromSeed("masks") } : false;
+			const trainer = await createOnnxTrainer({ manifest, layout, dropout, ...(frozen === undefined ? {} : { frozen }), ...where });
+			const training = await trainer.begin(weights, { kind: "sgd", momentum: 0.5 });
+			for (let step = 0; step < 3; step++) await training.step(batch, 0.05);
+			const out = new Float32Array(weights.length);
+			await training.read(out);
+			await trainer.dispose();
+			return out.map((weight, i) => weight - weights[i]!);
+		};
+		const [found, wanted] = [await train(WEBGPU), await train(CPU)];
+		expect(norm(wanted)).toBeGreaterThan(1e-3);
+		expect(relativeError(found, wanted)).toBeLessThan(1e-3);
+	});
+});
+
 test.skipIf(device === undefined)("weights stay on the device for 120 steps, and every tensor that is replaced is given back", async () => {
 	const model = mlp({ inputs: 12, hidden: [16], classes: 5 });
 	const STEPS = 120;
 	const weights = model.initialWeights(randomFromSeed("fresh"));
 	const batches = Array.from({ length: STEPS }, (_, i) => batchOf(model, 8, 12, 5, i % 7));
-	const train = async (where: Pick<OnnxTrainerOptions, "device" | "strict">): Promise<Float32Array> => {
+	const train = async (where: Where): Promise<Float32Array> => {
 		const trainer = await createOnnxTrainer({ ...model, ...where });
 		const training = await trainer.begin(weights, { kind: "adam" });
 		for (const batch of batches) await training.step(batch, 0.01);
