@@ -14,7 +14,7 @@ import { loadTokenizer } from "./tokenizer.mjs";
 import { examplesOf, LENGTH } from "./workload.mjs";
 
 const PRESETS = {
-	fedavg: { rounds: 6, options: { learningRate: 0.1, batchSize: 8, localEpochs: 1 } },
+	fedavg: { rounds: 6, options: { learningRate: 0.05, batchSize: 8, localEpochs: 1 } },
 	fedkseed: { rounds: 10, options: { candidates: 4096, localSteps: 50, batchSize: 8, learningRate: 2e-4, epsilon: 1e-3 } },
 };
 

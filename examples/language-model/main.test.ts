@@ -27,7 +27,18 @@ function example(...args: readonly string[]): Promise<{ readonly code: number | 
 }
 
 test("two agents fine-tune the committed model over gRPC, and what they hold out gets likelier", async () => {
-	const { code, output } = await example("--strategy", "fedavg", "--agents", "2", "--rounds", "1", "--examples", "32");
+	const { code, output } = await example(
+		"--strategy",
+		"fedavg",
+		"--agents",
+		"2",
+		"--rounds",
+		"1",
+		"--examples",
+		"32",
+		"--options",
+		'{"learningRate":0.03}',
+	);
 	expect(code, output).toBe(0);
 	expect(output).toContain("round 1/1");
 	const [, before, after] = /^mean +(\d\.\d+) +(\d\.\d+)$/m.exec(output) ?? [];
