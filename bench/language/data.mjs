@@ -16,13 +16,11 @@ const SOURCES = {
 	"shakespeare/input.txt": "https://github.com/karpathy/char-rnn (data/tinyshakespeare)",
 };
 
-/** @param {string} folder @throws when a file is missing, with its source */
-export function checkFiles(folder) {
-	const missing = Object.entries(SOURCES).filter(([file]) => !existsSync(join(folder, file)));
-	if (missing.length === 0) return;
-	const list = missing.map(([file, source]) => `  ${join(folder, file)}  from ${source}`).join("\n");
-	throw new Error(`NOTHING WAS MEASURED: files are missing (another folder: --data)\n${list}`);
-}
+/** The files that are not in a folder, each with its source. @param {string} folder */
+export const missingFiles = (folder) =>
+	Object.entries(SOURCES)
+		.filter(([file]) => !existsSync(join(folder, file)))
+		.map(([file, source]) => `  ${join(folder, file)}  from ${source}`);
 
 /** The pretrained model with its tokenizer. @param {string} folder */
 export function loadStories(folder) {

@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 import { createRegistry } from "@rondo/algorithms";
 import { simulate } from "@rondo/simulation";
 import { createOnnxTrainer, generate, LLAMA2C_BEGIN } from "@rondo/trainer-onnx";
-import { checkFiles, loadSpeakers, loadStories } from "./data.mjs";
+import { loadSpeakers, loadStories, missingFiles } from "./data.mjs";
 
 const REFERENCE_TEXT =
 	"Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball";
@@ -35,7 +35,11 @@ const registry = createRegistry();
 const seedOf = (digit) => `${digit}${values.seed.padStart(63, "0")}`;
 const [clients, cohort, length] = [values.clients, values.cohort, values.length].map(Number);
 
-checkFiles(values.data);
+const missing = missingFiles(values.data);
+if (missing.length > 0) {
+	console.error(`NOTHING WAS MEASURED: files are missing (--data names another folder):\n${missing.join("\n")}`);
+	process.exit(1);
+}
 const model = loadStories(values.data);
 const { manifest, layout, weights, tokenizer } = model;
 const trainer = await createOnnxTrainer({ manifest, layout, device: values.device, threads: Number(values.threads) });
