@@ -3,9 +3,9 @@ import { RondoError } from "@rondo/errors";
 import type { StaticGraph } from "./gradients/differentiate.js";
 import { prune } from "./graph/check-graph.js";
 import type { Ref } from "./graph/graph-builder.js";
-import { bytesPerElement, type Graph, type Node, newArray, nodeTitle, sizeOf, type Tensor } from "./graph/ir.js";
+import { type Graph, type Node, nodeTitle, sizeOf } from "./graph/ir.js";
 import type { Ort } from "./session/runtime.js";
-import { checkBytes, run, SIZE_OPERATORS, staticSizes } from "./static-sizes.js";
+import { doesNotRun, run, SIZE_OPERATORS, staticSizes } from "./static-sizes.js";
 
 /** A model for inputs of fixed sizes. */
 export interface SpecializedModel extends StaticGraph {
@@ -31,29 +31,30 @@ export interface SpecializeOptions {
 	readonly inputs: ReadonlyMap<string, readonly number[]>;
 	/** Most bytes that all values of one forward pass may take; default 8 GiB, or half of the memory where that is less. */
 	readonly maxBytes?: number;
+	/** Whether to run the model once, on zeros, to see that it works. Default false. */
+	readonly tryOut?: boolean;
 }
 
 /**
  * Fixes the sizes of a model: afterwards the dimensions of every value are known, and what depends neither on data nor on
- * parameters is a constant, arithmetic on shapes included. Dimensions and constants are those that ONNX Runtime finds when it
- * runs the model once on zeros, so every operator that it knows is covered; before that `staticSizes` makes sure that this
- * takes no more memory than it may.
+ * parameters is a constant, arithmetic on shapes included. Dimensions and constants are those that ONNX Runtime finds, so every
+ * operator that it knows is covered; the model itself is not run, unless that is asked for.
  * @throws INVALID_ARGUMENT for sizes that the model does not go with, BAD_MODEL for a model that cannot be run, TOO_LARGE for
  * one whose values take more than `maxBytes`
  */
 export async function specialize(ort: Ort, graph: Graph, options: SpecializeOptions): Promise<SpecializedModel> {
 	const pruned = prune(graph);
 	const varying = varyingValues(pruned);
-	const probed = await probe(ort, pruned, varying, options);
-	const refs = new Map<string, Ref>();
+	const fixed = withSizes(pruned, options);
+	const { sizes, constants: made } = await staticSizes(ort, { graph: fixed, varying, maxBytes: options.maxBytes ?? DEFAULT_MAX_BYTES });
+	checkReshapes(fixed, sizes);
+	if (options.tryOut === true) await tryOut(ort, fixed, sizes);
+	const refs = new Map(sizes);
 	const constants = new Map(pruned.initializers);
-	for (const [name, { type, dims }] of probed) refs.set(name, { name, type, dims });
-	for (const [name, { type, dims }] of pruned.initializers) refs.set(name, { name, type, dims });
-
 	const nodes: Node[] = [];
 	for (const node of pruned.nodes) {
 		if (node.outputs.some((output) => varying.has(output))) nodes.push(node);
-		else for (const output of node.outputs) if (output !== "") constants.set(output, probed.get(output)!);
+		else for (const output of node.outputs) if (output !== "") constants.set(output, made.get(output)!);
 	}
 	const read = new Set([...nodes.flatMap(({ inputs }) => inputs), ...pruned.outputs.map(({ name }) => name)]);
 	return {
@@ -82,22 +83,11 @@ function varyingValues({ inputs, nodes }: Graph): ReadonlySet<string> {
 	return varying;
 }
 
-/** All values of one run on zeros, by name. */
-async function probe(
-	ort: Ort,
-	graph: Graph,
-	varying: ReadonlySet<string>,
-	{ inputs, maxBytes = DEFAULT_MAX_BYTES }: SpecializeOptions,
-): Promise<ReadonlyMap<string, Tensor>> {
-	const fixed: Graph = {
-		...graph,
-		inputs: graph.inputs.map((input) => ({ ...input, dims: inputs.get(input.name) ?? input.dims })),
-		outputs: [],
-	};
-	const values = new Map<string, Tensor>();
-	for (const { name, type, dims } of fixed.inputs) {
-		const sizes = (dims ?? []).map((size) => (typeof size === "number" ? size : -1));
-		if (dims === undefined || sizes.includes(-1))
+/** The graph with the given sizes of its inputs. @throws INVALID_ARGUMENT where one is missing */
+function withSizes(graph: Graph, { inputs }: SpecializeOptions): Graph {
+	const sized = graph.inputs.map((input) => ({ ...input, dims: inputs.get(input.name) ?? input.dims }));
+	for (const { name, dims } of sized) {
+		if (dims === undefined || dims.some((size) => typeof size !== "number"))
 			throw new RondoError(
 				"INVALID_ARGUMENT",
 				`input ${JSON.stringify(name)} has dimensions [${dims?.join(", ")}]; all sizes must be given`,
@@ -105,12 +95,30 @@ async function probe(
 					details: { input: name },
 				},
 			);
-		checkBytes(sizeOf(sizes) * bytesPerElement(type), `input ${JSON.stringify(name)} of dimensions [${sizes.join(", ")}]`, maxBytes);
-		values.set(name, { type, dims: sizes, data: newArray(type, 0) });
 	}
-	const { graph: left, constants } = await staticSizes(ort, { graph: fixed, varying, maxBytes });
-	for (const [name, tensor] of constants) values.set(name, tensor);
-	if (left.nodes.length === 0) return values;
-	for (const [name, tensor] of await run(ort, left)) values.set(name, tensor);
-	return values;
+	return { ...graph, inputs: sized, outputs: [] };
+}
+
+/** ONNX Runtime infers the result of a Reshape to fixed dimensions without looking at how many elements there are. */
+function checkReshapes({ nodes, inputs }: Graph, sizes: ReadonlyMap<string, Ref>): void {
+	for (const node of nodes) {
+		if (node.op !== "Reshape" || node.domain !== "") continue;
+		const [from, to] = [sizes.get(node.inputs[0]!)!.dims, sizes.get(node.outputs[0]!)!.dims];
+		if (sizeOf(from) !== sizeOf(to))
+			throw doesNotRun(inputs, new Error(`${nodeTitle(node)} cannot make dimensions [${to.join(", ")}] of [${from.join(", ")}]`));
+	}
+}
+
+/** Runs the model on zeros. @throws BAD_MODEL where results have other dimensions than were inferred */
+async function tryOut(ort: Ort, graph: Graph, sizes: ReadonlyMap<string, Ref>): Promise<void> {
+	if (graph.nodes.length === 0) return;
+	for (const [name, { dims }] of await run(ort, graph)) {
+		const expected = sizes.get(name)!.dims;
+		if (String(dims) !== String(expected))
+			throw new RondoError(
+				"BAD_MODEL",
+				`value ${JSON.stringify(name)} has dimensions [${dims.join(", ")}] where ONNX Runtime infers [${expected.join(", ")}]`,
+				{ details: { value: name } },
+			);
+	}
 }

@@ -2,6 +2,7 @@ import { RondoError } from "@rondo/errors";
 import { intOf } from "./gradients/rule.js";
 import { RESERVED_PREFIX } from "./graph/check-graph.js";
 import { encodeGraph } from "./graph/encode.js";
+import type { Ref } from "./graph/graph-builder.js";
 import {
 	bytesPerElement,
 	type ElementArray,
@@ -20,9 +21,9 @@ import type { Ort, OrtSession, OrtTensor } from "./session/runtime.js";
 
 /** What is known of a model for inputs of fixed sizes before it is run. */
 export interface StaticSizes {
-	/** The nodes that are left to run, and the constants that they read. */
-	readonly graph: Graph;
-	/** Values that nodes made on the way: those that depend on sizes alone. */
+	/** Type and dimensions of every value. */
+	readonly sizes: ReadonlyMap<string, Ref>;
+	/** Values that nodes make and that depend on sizes alone. */
 	readonly constants: ReadonlyMap<string, Tensor>;
 }
 
@@ -48,13 +49,14 @@ export async function staticSizes(ort: Ort, { graph: whole, varying, maxBytes }:
 	const constants = new Map<string, Tensor>();
 	/** Sizes that ONNX Runtime cannot infer and that were found by running the node. */
 	const found = new Map<string, Value>();
+	const all = new Map<string, Ref>();
 	let graph = whole;
 	for (;;) {
 		const sizes = await inferred(ort, graph, found);
 		checkTotal(graph, sizes, maxBytes);
+		for (const [name, { type, dims }] of sizes) if (dims !== undefined) all.set(name, { name, type, dims });
 		const isOpen = ({ outputs }: Node): boolean => outputs.some((output) => output !== "" && sizes.get(output)?.dims === undefined);
 		const firstOpen = graph.nodes.find(isOpen);
-		if (firstOpen === undefined) return { graph, constants };
 
 		const ready = new Map<string, Tensor>();
 		const runnable: Node[] = [];
@@ -72,13 +74,17 @@ export async function staticSizes(ort: Ort, { graph: whole, varying, maxBytes }:
 			const initializers = new Map([...graph.initializers, ...ready]);
 			for (const [name, tensor] of await run(ort, { ...graph, inputs: [], initializers, nodes: runnable })) ready.set(name, tensor);
 		}
-		if (ready.size === 0) {
+		if (ready.size === 0 && firstOpen !== undefined) {
 			const results = await runAlone(ort, graph, firstOpen, sizes);
 			if (firstOpen.outputs.some((name) => varying.has(name))) {
 				for (const [name, { type, dims }] of results) found.set(name, { name, type, dims });
 			} else for (const entry of results) ready.set(...entry);
 		}
-		for (const [name, tensor] of ready) constants.set(name, tensor);
+		for (const [name, tensor] of ready) {
+			constants.set(name, tensor);
+			all.set(name, { name, type: tensor.type, dims: tensor.dims });
+		}
+		if (firstOpen === undefined) return { sizes: all, constants };
 		graph = {
 			...graph,
 			nodes: graph.nodes.filter(({ outputs }) => !outputs.some((output) => output !== "" && ready.has(output))),
@@ -247,7 +253,7 @@ async function openUnoptimized(ort: Ort, bytes: Uint8Array<ArrayBuffer>, inputs:
 /** Inputs that a message names. */
 const MAX_NAMED = 8;
 
-function doesNotRun(inputs: readonly Value[], cause: unknown): RondoError {
+export function doesNotRun(inputs: readonly Value[], cause: unknown): RondoError {
 	const sizes = inputs.map(({ name, dims }) => `${name} [${dims?.join(", ")}]`);
 	const on = sizes.length === 0 ? "" : ` on inputs ${sizes.slice(0, MAX_NAMED).join(", ")}${sizes.length > MAX_NAMED ? ", …" : ""}`;
 	return new RondoError("INVALID_ARGUMENT", `the model does not run${on}: ${messageOf(cause)}`, { cause });

@@ -250,7 +250,10 @@ async function tried(ort: Ort, { graph }: OnnxModel): Promise<SpecializedModel> 
 		const sized = (dims: readonly Dim[]): number[] =>
 			dims.map((size, i) => (typeof size === "number" ? size : i === 0 ? TRIAL_ROWS : trial));
 		try {
-			return await specialize(ort, graph, { inputs: new Map(graph.inputs.map(({ name, dims = [] }) => [name, sized(dims)])) });
+			return await specialize(ort, graph, {
+				inputs: new Map(graph.inputs.map(({ name, dims = [] }) => [name, sized(dims)])),
+				tryOut: true,
+			});
 		} catch (error) {
 			first ??= error;
 		}

@@ -26,6 +26,11 @@ export interface DeviceOptions {
 	readonly threads?: number;
 	/** Whether a node that the device lacks is an error rather than run on the CPU. */
 	readonly strict?: boolean;
+	/**
+	 * Whether ONNX Runtime puts all intermediate results into one block from the second run on. Without it a step of GPT 4 × 128
+	 * has a fifth less at its peak. Default true.
+	 */
+	readonly planMemory?: boolean;
 }
 
 /** @throws INVALID_ARGUMENT for a name that is none of a device */
@@ -62,11 +67,12 @@ export function openSession(
 	options: DeviceOptions,
 	outputsOnDevice: readonly string[] = [],
 ): Promise<OrtSession> {
-	const { threads, strict = false } = options;
+	const { threads, strict = false, planMemory = true } = options;
 	const session: SessionOptions = {
 		executionProviders: [PROVIDERS[device]],
 		...(device === "webgpu" ? WEBGPU : {}),
 		logSeverityLevel: 3,
+		enableMemPattern: planMemory,
 		...(threads === undefined ? {} : { intraOpNumThreads: threads }),
 		...(outputsOnDevice.length === 0
 			? {}

@@ -4,6 +4,7 @@ import { encodeGraph } from "../graph/encode.js";
 import type { Graph } from "../graph/ir.js";
 import type { LabelSpec } from "../losses.js";
 import { inputsOf, type OnnxModel } from "../model.js";
+import { withRecomputation } from "../recompute.js";
 import { type SpecializedModel, specialize } from "../specialize.js";
 import type { ReadyGraph } from "../training-graph.js";
 import { type Device, type DeviceOptions, openSession } from "./device.js";
@@ -30,6 +31,8 @@ export interface Prepared {
 export interface PreparedOptions extends DeviceOptions {
 	/** Whether Dropout nodes drop in gradients and steps. */
 	readonly dropout: boolean;
+	/** Whether gradients and steps compute intermediate results a second time instead of keeping them. */
+	readonly recompute: boolean;
 }
 
 /** Sessions of one trainer at once: a session holds compiled kernels and memory for activations. */
@@ -44,7 +47,7 @@ export class PreparedGraphs {
 	/** The model's graph outside of training. */
 	readonly #still: Graph;
 	readonly #device: Device;
-	readonly #options: DeviceOptions;
+	readonly #options: PreparedOptions;
 	/** Changes a graph before it is compiled for the device. */
 	readonly #adapt: (ready: ReadyGraph) => Graph;
 
@@ -77,10 +80,13 @@ export class PreparedGraphs {
 		build: (fixed: SpecializedModel) => ReadyGraph,
 		onDevice?: (graph: Graph) => readonly string[],
 	): Promise<Prepared> {
-		if (!this.#dropout) return this.get(kind, feeds, build, onDevice);
+		const weights = new Set(inputsOf(this.#model).weights.map(({ name }) => name));
+		const built = (fixed: SpecializedModel): ReadyGraph =>
+			this.#options.recompute ? withRecomputation(build(fixed), weights) : build(fixed);
+		if (!this.#dropout) return this.get(kind, feeds, built, onDevice);
 		return this.#cached(`dropping ${kind} ${feeds.key}`, async () => {
 			const { fixed, masks } = withMasks(await this.#specialized(feeds, "dropping ", this.#model.graph));
-			return this.#open(build(fixed), onDevice, masks);
+			return this.#open(built(fixed), onDevice, masks);
 		});
 	}
 

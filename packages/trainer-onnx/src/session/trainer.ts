@@ -41,6 +41,11 @@ export interface OnnxTrainerOptions {
 	readonly device?: "auto" | Device | readonly Device[];
 	/** Threads of the cpu device; default: one per core. */
 	readonly threads?: number;
+	/**
+	 * Compute intermediate results a second time in gradients and steps instead of keeping all of them: less memory for deep
+	 * models or long sequences, for about a third more time. Default false.
+	 */
+	readonly recompute?: boolean;
 	/** Refuse a device that lacks some operator, instead of running that operator on the CPU. Default false. */
 	readonly strict?: boolean;
 	/**
@@ -94,6 +99,8 @@ export async function createOnnxTrainer(options: OnnxTrainerOptions): Promise<On
 				device,
 				passedOver: reasons,
 				dropout,
+				recompute: options.recompute ?? false,
+				planMemory: options.recompute !== true,
 				...deviceOptions,
 			});
 			await trainer.tryOut();
@@ -125,6 +132,7 @@ interface TrainerSettings extends DeviceOptions {
 	readonly passedOver: readonly string[];
 	/** What masks are drawn from; undefined: nothing is dropped. */
 	readonly dropout: Random | undefined;
+	readonly recompute: boolean;
 }
 
 export class OnnxTrainer implements Trainer {
