@@ -60,14 +60,20 @@ export class Child {
 	}
 }
 
-/** A port that nobody listens on. @returns {Promise<number>} */
+/**
+ * A port that nobody listens on, below those that systems give to outgoing connections (32,768 on Linux): such a one could be
+ * taken again before its process listens.
+ * @returns {Promise<number>}
+ */
 export function freePort() {
 	return new Promise((resolve, reject) => {
 		const probe = createServer();
-		probe.once("error", reject);
-		probe.listen(0, "127.0.0.1", () => {
+		const attempt = () => probe.listen(20_000 + Math.floor(Math.random() * 12_000), "127.0.0.1");
+		probe.on("error", (error) => (/** @type {NodeJS.ErrnoException} */ (error).code === "EADDRINUSE" ? attempt() : reject(error)));
+		probe.once("listening", () => {
 			const { port } = /** @type {import("node:net").AddressInfo} */ (probe.address());
 			probe.close(() => resolve(port));
 		});
+		attempt();
 	});
 }
