@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 const steps = [
 	["node", ["tools/generate-kernels-wasm.mjs"]],
 	["npm", ["run", "generate", "--workspace", "@rondo/protocol"]],
+	["npm", ["run", "generate", "--workspace", "@rondo/trainer-onnx"]],
 	["npx", ["prisma", "generate"]],
 	["node", ["tools/generate-algorithms.mjs"]],
 	["node", ["tools/generate-onnx-operators.mjs"]],

@@ -10,6 +10,7 @@ const env = { ...process.env, TURBO_TELEMETRY_DISABLED: "1", CHECKPOINT_DISABLE:
 // Generated files are compared with the tree as it was before this run, so that work in progress can be verified too.
 const generated = [
 	"packages/protocol/src/generated",
+	"packages/trainer-onnx/src/generated",
 	"apps/coordinator/src/generated",
 	"docs/api",
 	"docs/algorithms.md",
