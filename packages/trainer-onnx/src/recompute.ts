@@ -1,6 +1,7 @@
 import { RESERVED_PREFIX } from "./graph/check-graph.js";
 import { GraphBuilder, type Ref } from "./graph/graph-builder.js";
 import { bytesPerElement, isFloat, type Node, sizeOf } from "./graph/ir.js";
+import { isRandom } from "./graph/random-operators.js";
 import type { ReadyGraph } from "./training-graph.js";
 
 const PREFIX = `${RESERVED_PREFIX}recomputed/`;
@@ -8,8 +9,6 @@ const PREFIX = `${RESERVED_PREFIX}recomputed/`;
 const FORWARD_PREFIX = `${RESERVED_PREFIX}dropout/`;
 /** Most parts that a model is cut into. */
 const MAX_SEGMENTS = 32;
-/** Results that are other ones each time. */
-const RANDOM = new Set(["RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial", "Dropout"]);
 
 /**
  * A gradient or step that keeps fewer intermediate results: the model is cut into parts, only what crosses a cut is kept, and
@@ -33,9 +32,10 @@ export function withRecomputation(ready: ReadyGraph, weights: ReadonlySet<string
 	const makerOf = new Map<string, number>();
 	for (const [i, node] of forward.entries()) for (const output of node.outputs) if (output !== "") makerOf.set(output, i);
 	const kept = new Set<string>();
-	for (const [i, { inputs, outputs: made, op }] of forward.entries()) {
+	for (const [i, node] of forward.entries()) {
+		const { inputs, outputs: made } = node;
 		for (const input of inputs) if (makerOf.has(input) && segmentOf[makerOf.get(input)!] !== segmentOf[i]) kept.add(input);
-		for (const output of made) if (outputs.has(output) || RANDOM.has(op)) kept.add(output);
+		for (const output of made) if (outputs.has(output) || isRandom(node)) kept.add(output);
 	}
 	const dataInputs = new Set(graph.inputs.map(({ name }) => name).filter((name) => !weights.has(name)));
 

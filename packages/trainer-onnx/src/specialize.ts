@@ -4,6 +4,7 @@ import type { StaticGraph } from "./gradients/differentiate.js";
 import { prune } from "./graph/check-graph.js";
 import type { Ref } from "./graph/graph-builder.js";
 import { type Graph, type Node, nodeTitle, sizeOf } from "./graph/ir.js";
+import { isRandom } from "./graph/random-operators.js";
 import type { Ort } from "./session/runtime.js";
 import { doesNotRun, run, SIZE_OPERATORS, staticSizes } from "./static-sizes.js";
 
@@ -18,8 +19,6 @@ export interface SpecializedModel extends StaticGraph {
 
 /** Operators whose results differ in size from data to data. */
 const DATA_DEPENDENT = new Set(["NonZero", "Unique", "Compress", "NonMaxSuppression", "StringSplit"]);
-/** Dropout too: what it drops of a constant differs from run to run. */
-const RANDOM = new Set(["Dropout", "RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial"]);
 /** All values of a step at once, bytes: beyond it a model of damaged or hostile sizes would take the machine's memory. */
 const DEFAULT_MAX_BYTES = Math.min(
 	8 * 2 ** 30,
@@ -73,7 +72,7 @@ function varyingValues({ inputs, nodes }: Graph): ReadonlySet<string> {
 	const varying = new Set(inputs.map(({ name }) => name));
 	for (const node of nodes) {
 		const depends = node.inputs.some((input) => varying.has(input));
-		if (SIZE_OPERATORS.has(node.op) || (!depends && !RANDOM.has(node.op))) continue;
+		if (SIZE_OPERATORS.has(node.op) || (!depends && !isRandom(node))) continue;
 		if (depends && DATA_DEPENDENT.has(node.op))
 			throw new RondoError("BAD_MODEL", `${nodeTitle(node)}: the size of its result depends on data, which a training graph cannot have`, {
 				details: { op: node.op },

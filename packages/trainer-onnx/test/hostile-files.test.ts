@@ -242,6 +242,19 @@ describe("meaning", () => {
 		],
 		["a scalar input", { nodes: [{ ...product, opType: "Mul" }], inputs: { x: [] }, initializers: [weight] }, "BAD_MODEL", "no dimensions"],
 		[
+			"random numbers",
+			{
+				nodes: [
+					{ ...product, output: ["p"] },
+					{ opType: "RandomUniformLike", input: ["p"], output: ["r"] },
+					{ opType: "Mul", input: ["p", "r"], output: ["y"] },
+				],
+				initializers: [weight],
+			},
+			"BAD_MODEL",
+			"draws random numbers at every run; export the model in evaluation mode",
+		],
+		[
 			"two open sizes",
 			{ nodes: [product], inputs: { x: ["batch", "height", null, 4] }, initializers: [weight] },
 			"BAD_MODEL",

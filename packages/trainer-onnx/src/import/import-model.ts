@@ -5,6 +5,7 @@ import { hasDropout, noDropout } from "../dropout.js";
 import { checkGraph, prune } from "../graph/check-graph.js";
 import { type DecodeOptions, decodeGraph } from "../graph/decode.js";
 import type { Dim, Graph, Tensor, Value } from "../graph/ir.js";
+import { refuseRandom } from "../graph/random-operators.js";
 import { applyLora, type Lora, type LoraOptions } from "../lora/apply-lora.js";
 import { isLossName, LOSSES } from "../losses.js";
 import { inputsOf, type OnnxManifest, type OnnxModel, packGraph } from "../model.js";
@@ -78,6 +79,7 @@ export async function importOnnx(
 	const { graph: renamed, renamings } = renameWeights(prune(normal), (name) => read.initializers.has(name));
 	const { graph: tied, ties } = tieWeights(renamed);
 	const graph = prune(tied);
+	refuseRandom(graph);
 	const named = new Set(renamings.map(({ name }) => name));
 	const isWeight = (name: string): boolean => read.initializers.has(name) || named.has(name);
 	const { graph: adapted, lora, train } = withAdapters(graph, options, isWeight);
