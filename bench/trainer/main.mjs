@@ -1,7 +1,8 @@
 // Training steps per second beside PyTorch: `npm run bench:trainer`, after a build. Windows of both take turns, so that
 // whatever else the machine does falls on both. PyTorch comes from a Python with torch: `--python` or RONDO_PYTHON (default
 // python3); without one the ratio stays open. Where others use the machine too, look at processor time per step with
-// `--threads 1`: that hardly moves. `--memory` instead takes 10,000 steps and prints how the process grows.
+// `--threads 1`: that hardly moves. `--recompute` keeps fewer
+// intermediate results. `--memory` instead takes 10,000 steps and prints how the process grows.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -16,6 +17,7 @@ const { values } = parseArgs({
 		threads: { type: "string", default: "2" },
 		python: { type: "string", default: process.env.RONDO_PYTHON ?? "python3" },
 		memory: { type: "boolean", default: false },
+		recompute: { type: "boolean", default: false },
 	},
 });
 const file = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -58,7 +60,15 @@ class Stepper {
 	}
 }
 
-const ours = (model) => Stepper.open(process.execPath, [file("./steps.mjs"), "--model", model, "--threads", values.threads]);
+const ours = (model) =>
+	Stepper.open(process.execPath, [
+		file("./steps.mjs"),
+		"--model",
+		model,
+		"--threads",
+		values.threads,
+		...(values.recompute ? ["--recompute"] : []),
+	]);
 const pytorch = (model) =>
 	Stepper.open(values.python, [file("./pytorch_steps.py"), "--serve", "--model", model, "--threads", values.threads]);
 

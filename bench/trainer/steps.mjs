@@ -5,10 +5,15 @@ import { createOnnxTrainer } from "@rondo/trainer-onnx";
 import { prepared } from "./models.mjs";
 
 const { values } = parseArgs({
-	options: { model: { type: "string" }, threads: { type: "string", default: "2" }, batch: { type: "string" } },
+	options: {
+		model: { type: "string" },
+		threads: { type: "string", default: "2" },
+		batch: { type: "string" },
+		recompute: { type: "boolean", default: false },
+	},
 });
 const { manifest, layout, weights, batches } = prepared(values.model, values.batch === undefined ? undefined : Number(values.batch));
-const trainer = await createOnnxTrainer({ manifest, layout, device: "cpu", threads: Number(values.threads) });
+const trainer = await createOnnxTrainer({ manifest, layout, device: "cpu", threads: Number(values.threads), recompute: values.recompute });
 const training = await trainer.begin(weights, { kind: "sgd" });
 let taken = 0;
 

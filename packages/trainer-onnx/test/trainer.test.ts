@@ -159,6 +159,17 @@ describe("inputs beside the first", () => {
 		await llama.trainer.dispose();
 	});
 
+	test("data may fill one batch again and again", async () => {
+		const llama = await open("llama", "torchscript-op17.onnx", "causal-lm");
+		const batch = { size: 1, inputs: Int32Array.of(1, 2, 3), labels: Int32Array.of(2, 3, 4) };
+		const first = await llama.trainer.loss(llama.weights, batch);
+		batch.inputs.set([5, 6, 7]);
+		const second = await llama.trainer.loss(llama.weights, batch);
+		expect(second).not.toBe(first);
+		expect(second).toBe(await llama.trainer.loss(llama.weights, { ...batch, inputs: Int32Array.of(5, 6, 7) }));
+		await llama.trainer.dispose();
+	});
+
 	test("one without a plain meaning must be given", async () => {
 		const own = await importOnnxFile(ort, join(MODELS, "own-loss", "torchscript-op17.onnx"), { loss: "loss" });
 		const trainer = await createOnnxTrainer({ manifest: { ...own.manifest, labels: undefined }, layout: own.layout, device: "cpu" });

@@ -27,8 +27,8 @@ export interface DeviceOptions {
 	/** Whether a node that the device lacks is an error rather than run on the CPU. */
 	readonly strict?: boolean;
 	/**
-	 * Whether ONNX Runtime puts all intermediate results into one block from the second run on. Without it a step of GPT 4 × 128
-	 * has a fifth less at its peak. Default true.
+	 * Whether ONNX Runtime puts all intermediate results into one block from the second run on, which costs memory at the peak.
+	 * Default true.
 	 */
 	readonly planMemory?: boolean;
 }

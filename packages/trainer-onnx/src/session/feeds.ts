@@ -17,14 +17,15 @@ export interface DataFeeds {
 
 type Numbers = Float32Array | Int32Array;
 
-/** Turns batches into inputs. What a batch leaves out, like an attention mask, is filled in where its meaning is plain. */
+/**
+ * Turns batches into inputs: float inputs are looked at where they lie, token ids converted anew at each call, because data may
+ * fill one batch again and again. What a batch leaves out, like an attention mask, is filled in where its meaning is plain.
+ */
 export class DataFeeder {
 	readonly #ort: Ort;
 	readonly #model: OnnxModel;
 	readonly #inputs: readonly Value[];
 	readonly #narrow: boolean;
-	/** Strategies evaluate one batch at several points: it is converted once. */
-	readonly #recent = new WeakMap<Batch, DataFeeds>();
 
 	/** @param narrow whether numbers of 64 bits are fed in 32, as `rewriteForGpu` makes the graphs */
 	constructor(ort: Ort, model: OnnxModel, narrow: boolean) {
@@ -36,8 +37,6 @@ export class DataFeeder {
 
 	/** @throws INVALID_ARGUMENT, SHAPE_MISMATCH that name the field of the batch */
 	feeds(batch: Batch): DataFeeds {
-		const known = this.#recent.get(batch);
-		if (known !== undefined) return known;
 		const { size } = batch;
 		if (!Number.isSafeInteger(size) || size < 1)
 			throw new RondoError("INVALID_ARGUMENT", `batch.size must be a positive integer, got ${size}`);
@@ -58,9 +57,7 @@ export class DataFeeder {
 			tensors[input.name] = this.#tensor(input, filled.values, filled.shape);
 		}
 		const key = [...dims].map(([name, shape]) => `${name}[${shape}]`).join(" ");
-		const feeds = { dims, tensors, key };
-		this.#recent.set(batch, feeds);
-		return feeds;
+		return { dims, tensors, key };
 	}
 
 	#given({ inputs, labels, more }: Batch, name: string): { readonly field: string; readonly values: Numbers } | undefined {

@@ -43,7 +43,8 @@ export interface OnnxTrainerOptions {
 	readonly threads?: number;
 	/**
 	 * Compute intermediate results a second time in gradients and steps instead of keeping all of them: less memory for deep
-	 * models or long sequences, for about a third more time. Default false.
+	 * models or long sequences, for more time: GPT 4 × 128 peaks at 196 instead of 277 MiB and takes a tenth longer (`npm run
+	 * bench:trainer -- --model gpt --recompute`). Default false.
 	 */
 	readonly recompute?: boolean;
 	/** Refuse a device that lacks some operator, instead of running that operator on the CPU. Default false. */
