@@ -26,7 +26,7 @@ cpSync(modules, join(to, "node_modules"), { recursive: true, verbatimSymlinks: t
 const scope = join(modules, "@rondo");
 for (const name of readdirSync(scope)) {
 	const from = realpathSync(join(scope, name));
-	for (const part of ["package.json", "bin", "dist", "node_modules"]) {
+	for (const part of ["package.json", "bin", "data", "dist", "node_modules"]) {
 		if (existsSync(join(from, part)))
 			cpSync(join(from, part), join(to, relative(root, from), part), { recursive: true, verbatimSymlinks: true });
 	}

@@ -1,16 +1,36 @@
 import assert from "node:assert/strict";
-import { type AnyStrategy, type At, type Client, type Data, digestOf, type Plain, type Trainer } from "@rondo/algorithms";
+import {
+	type AnyStrategy,
+	type At,
+	builtInStrategies,
+	type Client,
+	type Data,
+	digestOf,
+	type Plain,
+	type Trainer,
+} from "@rondo/algorithms";
 import { randomFrom } from "@rondo/kernels";
 import type { LogRecord } from "@rondo/rounds";
 import { type SimulatedClient, type SimulateOptions, type SimulationResult, simulate } from "@rondo/simulation";
 import { layoutOf } from "@rondo/tensors";
 import { memoryData, quadraticTrainer, softmaxTrainer } from "./fixtures.js";
+import type { LawName, Requirement } from "./laws.js";
 
 /** One strategy with the options that the laws run it with. */
 export interface LawCase {
 	readonly strategy: AnyStrategy;
 	/** For convex losses of some twenty weights. Without `cohortSize` and `quorum`, which the laws set. */
 	readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** One way to put a strategy before the laws: what each file of `law-cases/` exports a list of, as `cases`. */
+export interface StrategyCase {
+	readonly label: string;
+	readonly options: LawCase["options"];
+	/** Laws that do not hold for this strategy, and the requirement that stands against each. */
+	readonly exempt?: Partial<Record<LawName, Requirement>>;
+	/** The case in which the strategy is something simpler, and a check that it is. */
+	readonly limit: readonly [name: string, check: (strategy: AnyStrategy) => Promise<void>];
 }
 
 const INPUTS = 4;
@@ -34,6 +54,24 @@ export function examplesOf(client: number, count = PER_CLIENT): { inputs: Float3
 /** Clients "c0", "c1", … with a softmax regression of 15 weights. */
 export const softmaxClients = (count: number): SimulatedClient[] =>
 	Array.from({ length: count }, (_, i) => ({ id: `c${i}`, data: memoryData(examplesOf(i)), trainer: softmaxTrainer(INPUTS, CLASSES) }));
+
+/** The built-in strategy of this name. */
+export const builtIn = (name: string): AnyStrategy => builtInStrategies.find((strategy) => strategy.name === name)!;
+
+/** Largest distance of two vectors in one element. */
+export const furthest = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
+	Math.max(...Array.from(a, (value, j) => Math.abs(value - b[j]!)));
+
+/** The weights after one gradient step on all the data of the first of `softmaxClients`, in float64. */
+export async function descended(start: Float32Array, learningRate: number): Promise<Float64Array> {
+	const [client] = softmaxClients(1);
+	const gradient = new Float32Array(start.length);
+	for await (const batch of client!.data.batches(1000, randomFrom(new Uint8Array(32)))) {
+		await client!.trainer.gradient(start, batch, gradient);
+		break;
+	}
+	return Float64Array.from(start, (weight, j) => weight - learningRate * gradient[j]!);
+}
 
 /** Clients that fit one weight to 2. */
 export const scalarClients = (count: number): SimulatedClient[] =>
