@@ -273,6 +273,18 @@ export interface Work<T extends Types = Types> {
 	readonly carry?: T["carry"];
 }
 
+/** What the generated documentation says of a strategy. Every built-in one has it. */
+export interface About {
+	/** Authors, title, venue, identifier. */
+	readonly paper: string;
+	/** When to choose it and when not, two or three sentences. */
+	readonly chooseWhen: string;
+	/** Bytes of a report as a formula in the options' names; d is the number of weights. */
+	readonly bytesUp: string;
+	/** Bytes of a task and what it refers to, in a round after the first. */
+	readonly bytesDown: string;
+}
+
 /**
  * A federated strategy: a value made of pure functions, both halves in one file. The server half is synchronous and
  * runs in a worker; the client half is asynchronous and touches only `client`.
@@ -283,6 +295,7 @@ export interface Strategy<T extends Types = Types> {
 	readonly version: number;
 	/** One sentence and the paper. */
 	readonly summary: string;
+	readonly about?: About;
 	/** JSON Schema of the options (draft 7, `additionalProperties: false`, a default for every option). */
 	readonly schema: object;
 	readonly needs: Needs;

@@ -1,6 +1,7 @@
 export { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "./cohort.js";
 export { resolveConfig } from "./config.js";
 export type {
+	About,
 	AnyStrategy,
 	At,
 	Batch,

@@ -55,6 +55,14 @@ export const fedavg: Strategy<FedAvgTypes> = {
 	name: "fedavg",
 	version: 1,
 	summary: "Federated averaging of local SGD (McMahan et al., AISTATS 2017, arXiv:1602.05629).",
+	about: {
+		paper:
+			"McMahan, Moore, Ramage, Hampson, Agüera y Arcas, Communication-Efficient Learning of Deep Networks from Decentralized Data, AISTATS 2017, arXiv:1602.05629",
+		chooseWhen:
+			"First: it is what every other strategy is compared with. Choose another one when clients' data differ strongly, when 4 bytes a weight are too many, or when some clients cannot be trusted.",
+		bytesUp: "4·d",
+		bytesDown: "4·d",
+	},
 	schema: cohortSchema(fedavgProperties),
 	needs: { reads: "lanes", trainer: "gradient" },
 	check: checkCohort,

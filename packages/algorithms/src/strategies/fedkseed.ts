@@ -108,6 +108,14 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 	name: "fedkseed",
 	version: 2,
 	summary: "Zeroth-order tuning with K shared seeds, kilobytes a round whatever the model (Qin et al., ICML 2024, arXiv:2312.06353).",
+	about: {
+		paper:
+			"Qin, Chen, Qian, Ding, Li, Deng, Federated Full-Parameter Tuning of Billion-Sized Language Models with Communication Cost under 18 Kilobytes, ICML 2024, arXiv:2312.06353",
+		chooseWhen:
+			"For tuning a pretrained model, above all a large one, over thin links or on devices without memory for gradients: both directions take kilobytes whatever the model. A model trained from nothing needs many more steps than gradients would.",
+		bytesUp: "6·localSteps",
+		bytesDown: "4·candidates (5·candidates under pro)",
+	},
 	schema: cohortSchema({
 		candidates: {
 			type: "integer",

@@ -28,6 +28,13 @@ export const fedprox: Strategy<FedProxTypes> = {
 	name: "fedprox",
 	version: 1,
 	summary: "FedAvg with a proximal term that holds clients near the global model (Li et al., MLSys 2020, arXiv:1812.06127).",
+	about: {
+		paper: "Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith, Federated Optimization in Heterogeneous Networks, MLSys 2020, arXiv:1812.06127",
+		chooseWhen:
+			"When clients take many local steps on data that differ strongly and FedAvg wanders or diverges. With a small mu it costs nothing; with a large one it slows learning down.",
+		bytesUp: "4·d",
+		bytesDown: "4·d",
+	},
 	schema: cohortSchema({
 		...fedavgProperties,
 		mu: { type: "number", minimum: 0, maximum: 1000, default: 0.01, description: "weight of the proximal term; 0 is FedAvg" },
