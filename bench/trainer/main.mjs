@@ -2,7 +2,7 @@
 // whatever else the machine does falls on both. PyTorch comes from a Python with torch: `--python` or RONDO_PYTHON (default
 // python3); without one the ratio stays open. Where others use the machine too, look at processor time per step with
 // `--threads 1`: that hardly moves. `--recompute` keeps fewer
-// intermediate results. `--memory` instead takes 10,000 steps and prints how the process grows.
+// intermediate results. `--device webgpu` is compared with PyTorch on `--pytorch-device cuda`. `--memory` instead takes 10,000 steps and prints how the process grows.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -11,10 +11,12 @@ import { MODELS } from "./models.mjs";
 
 const { values } = parseArgs({
 	options: {
-		model: { type: "string", multiple: true, default: Object.keys(MODELS) },
+		model: { type: "string", multiple: true, default: Object.keys(MODELS).filter((name) => MODELS[name].onRequest === undefined) },
 		windows: { type: "string", default: "15" },
 		seconds: { type: "string", default: "0.5" },
 		threads: { type: "string", default: "2" },
+		device: { type: "string", default: "cpu" },
+		"pytorch-device": { type: "string", default: "cpu" },
 		python: { type: "string", default: process.env.RONDO_PYTHON ?? "python3" },
 		memory: { type: "boolean", default: false },
 		recompute: { type: "boolean", default: false },
@@ -67,10 +69,21 @@ const ours = (model) =>
 		model,
 		"--threads",
 		values.threads,
+		"--device",
+		values.device,
 		...(values.recompute ? ["--recompute"] : []),
 	]);
 const pytorch = (model) =>
-	Stepper.open(values.python, [file("./pytorch_steps.py"), "--serve", "--model", model, "--threads", values.threads]);
+	Stepper.open(values.python, [
+		file("./pytorch_steps.py"),
+		"--serve",
+		"--model",
+		model,
+		"--threads",
+		values.threads,
+		"--device",
+		values["pytorch-device"],
+	]);
 
 /** Steps that fill a window. */
 const stepsFor = ({ seconds, steps }) => Math.max(1, Math.round((Number(values.seconds) * steps) / seconds));
@@ -134,7 +147,7 @@ async function growth(model) {
 }
 
 if (values.memory) {
-	const models = values.model.length === Object.keys(MODELS).length ? ["mlp"] : values.model;
+	const models = process.argv.includes("--model") ? values.model : ["mlp"];
 	const rows = [];
 	for (const model of models) rows.push(await growth(model));
 	printTable(rows);

@@ -15,6 +15,14 @@ export const MODELS = {
 		of: { tokens: 128, vocabulary: 512 },
 		build: () => gpt2({ vocabulary: 512, contextLength: 128, width: 128, layers: 4, heads: 4 }),
 	},
+	// For GPUs: too slow to be compared on a CPU by default.
+	"gpt-wide": {
+		title: "GPT 8×512, 8 heads, 128 tokens",
+		batch: 8,
+		onRequest: true,
+		of: { tokens: 128, vocabulary: 512 },
+		build: () => gpt2({ vocabulary: 512, contextLength: 128, width: 512, layers: 8, heads: 8 }),
+	},
 };
 
 /** Weights to start from, and batches that do not repeat for a while. */

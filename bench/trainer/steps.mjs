@@ -8,12 +8,15 @@ const { values } = parseArgs({
 	options: {
 		model: { type: "string" },
 		threads: { type: "string", default: "2" },
+		device: { type: "string", default: "cpu" },
 		batch: { type: "string" },
 		recompute: { type: "boolean", default: false },
 	},
 });
 const { manifest, layout, weights, batches } = prepared(values.model, values.batch === undefined ? undefined : Number(values.batch));
-const trainer = await createOnnxTrainer({ manifest, layout, device: "cpu", threads: Number(values.threads), recompute: values.recompute });
+const { device, recompute } = values;
+const strict = device !== "cpu";
+const trainer = await createOnnxTrainer({ manifest, layout, device, strict, threads: Number(values.threads), recompute });
 const training = await trainer.begin(weights, { kind: "sgd" });
 let taken = 0;
 
