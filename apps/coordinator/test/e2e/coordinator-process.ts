@@ -179,6 +179,8 @@ export class CoordinatorProcess {
 		readonly rounds: number;
 		readonly minClients?: number;
 		readonly options?: object;
+		readonly publicSeed?: string;
+		readonly secretSeed?: string;
 	}): Promise<string> {
 		return (await this.post("/runs", { model: "model", waitForClientsMs: 600_000, ...submission })).run.id;
 	}
