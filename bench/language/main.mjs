@@ -1,11 +1,13 @@
 // A pretrained language model, fine-tuned federatedly on the lines of Shakespeare's characters: `npm run bench:language`, after a
 // build. Real round machine, real encodings, ONNX trainer; the clients take turns in this process.
+import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createRegistry } from "@rondo/algorithms";
 import { simulate } from "@rondo/simulation";
-import { createOnnxTrainer, generate, LLAMA2C_BEGIN } from "@rondo/trainer-onnx";
+import { createOnnxTrainer, exportOnnx, generate, importOnnx, LLAMA2C_BEGIN, mergeLora } from "@rondo/trainer-onnx";
+import * as ort from "onnxruntime-node";
 import { loadSpeakers, loadStories, missingFiles } from "./data.mjs";
 
 const REFERENCE_TEXT =
@@ -13,8 +15,11 @@ const REFERENCE_TEXT =
 
 const CASES = {
 	fedavg: { rounds: 15, options: { learningRate: 0.1, batchSize: 4, localEpochs: 1 } },
+	"fedavg-lora": { strategy: "fedavg", adapters: true, rounds: 15, options: { learningRate: 0.3, batchSize: 4, localEpochs: 1 } },
 	fedkseed: { rounds: 30, options: { candidates: 4096, localSteps: 50, learningRate: 3e-4, epsilon: 1e-3, batchSize: 8 } },
 };
+/** Adapters beside all products of the attention and feed-forward layers. */
+const LORA = { targets: ["*.weight"], rank: 8, alpha: 16 };
 
 const { values } = parseArgs({
 	options: {
@@ -29,6 +34,8 @@ const { values } = parseArgs({
 		// Other options of the strategy, as JSON.
 		options: { type: "string", default: "{}" },
 		seed: { type: "string", default: "1" },
+		// Every measured point as JSON: what plots are made of.
+		output: { type: "string" },
 	},
 });
 const registry = createRegistry();
@@ -60,8 +67,39 @@ const sizes = speakers.map(({ tokens }) => tokens);
 console.log(
 	`${speakers.length} clients with ${Math.min(...sizes)} to ${Math.max(...sizes)} tokens in examples of ${length}, cohorts of ${cohort}; ${heldOut.numExamples} examples held out`,
 );
-const lossOf = async (at) => (await trainer.evaluate(at, heldOut)).loss;
-const before = await lossOf(weights);
+const before = (await trainer.evaluate(weights, heldOut)).loss;
+
+/** What is trained: the model as it is, or adapters beside its frozen weights. */
+async function trained(adapters) {
+	if (!adapters) return { layout, weights, trainer, whole: (at) => at };
+	const adapted = await importOnnx(ort, exportOnnx(manifest, layout, weights), { loss: "causal-lm", lora: LORA });
+	const frozen = adapted.frozenWeights;
+	return {
+		layout: adapted.layout,
+		weights: adapted.weights,
+		trainer: await createOnnxTrainer({
+			manifest: adapted.manifest,
+			layout: adapted.layout,
+			frozen,
+			device: values.device,
+			threads: Number(values.threads),
+		}),
+		/** All weights, the adapters merged into them, in the order of the whole model. */
+		whole(at) {
+			const merged = mergeLora({ manifest: adapted.manifest, layout: adapted.layout, weights: at }, frozen);
+			return inOrderOf(layout, merged);
+		},
+	};
+}
+
+function inOrderOf({ length, tensors }, named) {
+	const all = new Float32Array(length);
+	for (const { name, from } of tensors) {
+		const found = named.layout.tensors.find((tensor) => tensor.name === name);
+		all.set(named.weights.subarray(found.from, found.to), from);
+	}
+	return all;
+}
 
 /** Bytes of one task: of clients that take part for the first time, and of the others. */
 function bytesPerTask(rounds) {
@@ -81,37 +119,60 @@ function bytesPerTask(rounds) {
 	};
 }
 
+const series = [];
 const bytes = (count) => (count === undefined ? "-" : `${Math.round(count)} B`);
 const rows = [["strategy", "rounds", "loss before", "loss after", "up/client/round", "down/client/round", "first task down", "seconds"]];
 for (const name of values.strategy) {
 	const scenario = CASES[name];
 	if (scenario === undefined) throw new Error(`--strategy ${name}: known are ${Object.keys(CASES).join(", ")}`);
 	const rounds = Number(values.rounds ?? scenario.rounds);
+	const model = await trained(scenario.adapters === true);
+	const lossOf = async (at) => (await model.trainer.evaluate(at, heldOut)).loss;
+	let evaluatingMs = 0;
 	const startedMs = performance.now();
+	const points = [{ round: 0, loss: before, seconds: 0, bytes: 0 }];
+	let bytesSoFar = 0;
 	const result = await simulate({
-		strategy: registry.strategy(name),
+		strategy: registry.strategy(scenario.strategy ?? name),
 		options: { ...scenario.options, cohortSize: cohort, ...JSON.parse(values.options) },
-		layout,
-		initial: weights,
+		layout: model.layout,
+		initial: model.weights,
 		publicSeed: seedOf("a"),
 		secretSeed: seedOf("b"),
-		clients: speakers.map(({ name: id, data }) => ({ id, data, trainer })),
+		clients: speakers.map(({ name: id, data }) => ({ id, data, trainer: model.trainer })),
 		rounds,
-		evaluate: async (at) => ({ loss: await lossOf(at) }),
+		evaluate: async (at) => {
+			const fromMs = performance.now();
+			const loss = await lossOf(at);
+			evaluatingMs += performance.now() - fromMs;
+			return { loss };
+		},
 		settings: { evaluateEvery: Math.max(1, Math.floor(rounds / 10)) },
 		keepReports: false,
-		onCommit: ({ round, metrics, evaluation }) => {
+		onCommit: ({ round, metrics, evaluation, bytesUp, bytesDown }) => {
+			bytesSoFar += bytesUp + bytesDown;
+			if (evaluation !== undefined)
+				points.push({
+					round,
+					loss: evaluation.loss,
+					seconds: (performance.now() - startedMs - evaluatingMs) / 1000,
+					bytes: bytesSoFar / clients,
+				});
 			const measured = evaluation === undefined ? "" : `, held out ${evaluation.loss.toFixed(3)}`;
 			console.log(`${name} round ${round}/${rounds}: training loss ${metrics["client.loss"]?.toFixed(3)}${measured}`);
 		},
 	});
 	if (result.phase !== "completed") throw new Error(`${name} ended ${result.phase}: ${result.reason}`);
-	const seconds = (performance.now() - startedMs) / 1000;
+	const seconds = (performance.now() - startedMs - evaluatingMs) / 1000;
 	const { up, firstDown, laterDown } = bytesPerTask(result.rounds);
 	const after = await lossOf(result.weights);
-	console.log(`${name} writes: ${await continued(result.weights, "My lord,", 60)}`);
+	console.log(`${name} writes: ${await continued(model.whole(result.weights), "My lord,", 60)}`);
 	rows.push([name, String(rounds), before.toFixed(3), after.toFixed(3), bytes(up), bytes(laterDown), bytes(firstDown), seconds.toFixed(0)]);
+	series.push({ name, parameters: model.layout.length, points });
+	if (model.trainer !== trainer) await model.trainer.dispose();
 }
 await trainer.dispose();
+if (values.output !== undefined)
+	writeFileSync(values.output, `${JSON.stringify({ clients, cohort, length, seed: values.seed, series }, null, "\t")}\n`);
 const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
 for (const row of rows) console.log(row.map((cell, i) => cell.padStart(widths[i])).join("  "));
