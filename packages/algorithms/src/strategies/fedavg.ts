@@ -2,13 +2,12 @@ import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../co
 import type { Strategy, Types } from "../contract.js";
 import { type LocalSgd, type LocalSgdOptions, localSgd, localSgdProperties } from "../local-sgd.js";
 import { encodePlain, type Vec, vecOf } from "../plain.js";
+import { checkUpdate, type UpdateOptions, updateLane, updateProperties } from "../update-lane.js";
 
 /** Options of FedAvg. */
-export interface FedAvgConfig extends LocalSgdOptions, CohortOptions {
+export interface FedAvgConfig extends LocalSgdOptions, UpdateOptions, CohortOptions {
 	/** Factor of the mean update. */
 	readonly serverLearningRate: number;
-	/** Largest change of one weight that a report may hold. */
-	readonly absMax: number;
 }
 
 /** Types of FedAvg. */
@@ -31,7 +30,7 @@ export const fedavgProperties = {
 		default: 1,
 		description: "factor of the mean update; 1 is FedAvg",
 	},
-	absMax: { type: "number", minimum: 1e-6, maximum: 1e6, default: 16, description: "largest change of one weight that a report may hold" },
+	...updateProperties,
 } as const;
 
 /** The report of local training: the change of the weights, and the mean loss as a metric. */
@@ -65,7 +64,10 @@ export const fedavg: Strategy<FedAvgTypes> = {
 	},
 	schema: cohortSchema(fedavgProperties),
 	needs: { reads: "lanes", trainer: "gradient" },
-	check: checkCohort,
+	check(config, layout) {
+		checkCohort(config);
+		checkUpdate(config, layout);
+	},
 	bounds: (_config, layout) => ({
 		task: encodePlain({ model: vecOf("f32", layout.length, "0".repeat(64)) }).length,
 		download: 4 * layout.length,
@@ -74,7 +76,7 @@ export const fedavg: Strategy<FedAvgTypes> = {
 	init: (at) => ({ model: at.initial }),
 	plan: (_state, { config, layout }) => ({
 		...cohortPlan(config),
-		lanes: { delta: { length: layout.length, absMax: config.absMax, combine: "mean", codec: ["f32"] } },
+		lanes: { delta: updateLane(config, layout) },
 	}),
 	task: (state) => ({ model: state.model }),
 	finish(state, folded, { io, config }) {

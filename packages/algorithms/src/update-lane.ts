@@ -1,0 +1,25 @@
+import type { Layout } from "@rondo/tensors";
+import type { CohortOptions } from "./cohort.js";
+import type { Lane } from "./contract.js";
+
+/** How the change of the weights travels and is combined: options of every strategy whose clients report one. */
+export interface UpdateOptions {
+	/** Largest change of one weight that a report may hold. */
+	readonly absMax: number;
+}
+
+/** As JSON Schema (draft 7). */
+export const updateProperties = {
+	absMax: { type: "number", minimum: 1e-6, maximum: 1e6, default: 16, description: "largest change of one weight that a report may hold" },
+} as const;
+
+/** @throws INVALID_ARGUMENT for options that do not fit one another; the message names option and value. */
+export function checkUpdate(_options: UpdateOptions & CohortOptions, _layout: Layout): void {}
+
+/** The lane of the change of all weights, in layout order. */
+export const updateLane = (options: UpdateOptions, layout: Layout): Lane => ({
+	length: layout.length,
+	absMax: options.absMax,
+	combine: "mean",
+	codec: ["f32"],
+});
