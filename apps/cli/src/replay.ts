@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type AnyStrategy, bytesPerElement, decodePlain, loadRegistry, type Plain, type Vec, vecsIn } from "@rondo/algorithms";
-import { BlobStore, openSyncIo } from "@rondo/coordinator";
+import { BlobStore, openSyncIo, reportSource } from "@rondo/coordinator";
 import { isRondoError, RondoError } from "@rondo/errors";
 import {
 	type ClosedRound,
@@ -67,17 +67,19 @@ export async function openReplay(
 	const registry = await loadRegistry(options.strategies.map((module) => pathToFileURL(module).href));
 	const strategy = pinned(registry.strategy(genesis.strategy), genesis);
 	const { layout } = await api.get<ModelView>(`/models/${encodeURIComponent(run.model)}`, stop);
-	const io = openSyncIo(join(folder, "blobs"));
+	const blobFolder = join(folder, "blobs");
+	const io = openSyncIo(blobFolder);
 	const engine = new ReplayEngine({
 		run: genesis.run,
 		strategy,
 		codec: registry.codec,
+		reducer: registry.reducer,
 		config: genesis.config,
 		layout,
 		initial: genesis.initial,
 		publicSeed: genesis.publicSeed,
 		io,
-		source: { blob: (vec) => io.read(vec) },
+		source: reportSource(blobFolder, io),
 	});
 
 	let collected: RondoError | undefined;

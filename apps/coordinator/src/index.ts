@@ -1,5 +1,5 @@
 export { BlobStore } from "./blobs/blob-store.js";
-export { openSyncIo } from "./blobs/sync-io.js";
+export { openSyncIo, reportSource } from "./blobs/sync-io.js";
 export { type Coordinator, type Instruments, startCoordinator } from "./compose.js";
 export { printConfig } from "./config/describe-config.js";
 export { type ConfigInput, loadConfig } from "./config/load-config.js";

@@ -18,8 +18,10 @@ export interface Lane {
 	 * largest weight and `leases` it fixes a grid 2^-q: each w·x is rounded to the grid once, so partial sums are exact.
 	 */
 	readonly absMax: number;
-	/** "mean": Σw·x/Σw. "sum": Σx, never weighted (counts, ranks). */
+	/** "mean": Σw·x/Σw, the only kind that a reducer may replace. "sum": Σx, never weighted (counts, ranks). */
 	readonly combine: "mean" | "sum";
+	/** Registered reducer and its arguments, which takes the place of the mean. Absent: the mean. */
+	readonly reducer?: readonly [name: string, ...args: Plain[]];
 	/** Registered codec and its arguments; how the lane travels. Unused when the strategy has `unpack`. */
 	readonly codec: readonly [name: string, ...args: Plain[]];
 }
@@ -331,6 +333,64 @@ export interface Codec {
 	encode(values: Float64Array | Float32Array, lane: Lane): Uint8Array;
 	/** Total: @throws BAD_ENCODING for malformed bytes. Does not check `absMax`. */
 	decode(bytes: Uint8Array, lane: Lane): Float64Array | Float32Array;
+	/**
+	 * Where in the encoded bytes the elements from … to − 1 lie, so that `decode` reads just these bytes as a lane of that
+	 * length. Absent: only whole lanes can be decoded.
+	 */
+	range?(lane: Lane, from: number, to: number): readonly [from: number, to: number];
+}
+
+/** One lane of the accepted reports of a round, in client-id order, as a reducer reads it. */
+export interface Stack {
+	/** Number of reports, at least 1. */
+	readonly count: number;
+	/** Elements of the lane. */
+	readonly length: number;
+	/** Units per 1 of the lane's exact sum: of `gridOf`. */
+	readonly grid: number;
+	/** Of the reports, as shares of the largest allowed weight: multiples of 2^-32 in (0, 1]. */
+	readonly weights: readonly number[];
+	/**
+	 * Passes over the lane once, in ascending chunks that begin at multiples of `REDUCTION_TILE`, and decodes the reports anew.
+	 * A result must not depend on where chunks end. Rows belong to the loop's turn: do not keep them, do not write into them.
+	 * @param which ascending indices of the reports that are wanted; default: all
+	 */
+	chunks(which?: readonly number[]): Iterable<Chunk>;
+}
+
+/** Consecutive elements of several reports. */
+export interface Chunk {
+	/** Index of the first element. */
+	readonly from: number;
+	/** One for each report, all of one length and type. */
+	readonly rows: readonly Float32Array[] | readonly Float64Array[];
+}
+
+/** What a reducer makes of a lane. */
+export interface Reduced {
+	/** Has the lane's length. */
+	readonly center: Float64Array;
+	/** Of each report, in the order of the stack. */
+	readonly scores: readonly Metrics[];
+}
+
+/**
+ * A way to combine the reports of a round other than their mean, which one report can move at will. Pure: the same reports
+ * give the same bytes.
+ */
+export interface Reducer {
+	readonly name: string;
+	/** One sentence, with the source. */
+	readonly summary: string;
+	/** Names of its arguments, in order; options of the same names fill them in. */
+	readonly parameters: readonly string[];
+	/**
+	 * Checks arguments and the number of reports that a round may commit with.
+	 * @throws INVALID_ARGUMENT that names argument or number, and what is allowed
+	 */
+	check(args: readonly Plain[], reports: { readonly least: number; readonly most: number }): void;
+	/** @param args have passed `check` with a range that holds `stack.count` */
+	reduce(stack: Stack, args: readonly Plain[]): Reduced;
 }
 
 /** A strategy whose types only it knows; what registries hold. */

@@ -1,3 +1,4 @@
+export { builtInReducers } from "./built-in-reducers.js";
 export { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "./cohort.js";
 export { resolveConfig } from "./config.js";
 export type {
@@ -6,6 +7,7 @@ export type {
 	At,
 	Batch,
 	Bounds,
+	Chunk,
 	Client,
 	ClientId,
 	Codec,
@@ -21,6 +23,9 @@ export type {
 	Outcome,
 	Plan,
 	Received,
+	Reduced,
+	Reducer,
+	Stack,
 	Strategy,
 	Trainer,
 	Types,
@@ -49,4 +54,6 @@ export {
 	vecOf,
 	vecsIn,
 } from "./plain.js";
+export { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducer-options.js";
 export { builtInCodecs, builtInStrategies, createRegistry, type Registry } from "./registry.js";
+export { checkUpdate, type UpdateOptions, updateLane, updateProperties } from "./update-lane.js";

@@ -1,6 +1,7 @@
 import { RondoError } from "@rondo/errors";
+import { builtInReducers } from "./built-in-reducers.js";
 import { f32 } from "./codecs/f32.js";
-import type { AnyStrategy, Codec, Lane } from "./contract.js";
+import type { AnyStrategy, Codec, Lane, Reducer } from "./contract.js";
 import { fedavg } from "./strategies/fedavg.js";
 import { fedkseed } from "./strategies/fedkseed.js";
 import { fedprox } from "./strategies/fedprox.js";
@@ -16,7 +17,7 @@ export const builtInStrategies: readonly AnyStrategy[] = [
 /** Every codec that comes with Rondo. */
 export const builtInCodecs: readonly Codec[] = [f32];
 
-/** The strategies and codecs that one process knows, by name. */
+/** The strategies, codecs and reducers that one process knows, by name. */
 export interface Registry {
 	/** @throws UNKNOWN_STRATEGY that lists the known ones. */
 	strategy(name: string): AnyStrategy;
@@ -24,15 +25,22 @@ export interface Registry {
 	strategies(): readonly AnyStrategy[];
 	/** The codec that a lane names. @throws UNKNOWN_CODEC that lists the known ones. */
 	codec(spec: Lane["codec"]): Codec;
+	/** The reducer that a lane names. @throws UNKNOWN_REDUCER that lists the known ones. */
+	reducer(spec: NonNullable<Lane["reducer"]>): Reducer;
 }
 
 /**
- * A registry of these strategies and codecs.
- * @throws ALREADY_EXISTS when two share a name
+ * A registry of these strategies, codecs and reducers.
+ * @throws ALREADY_EXISTS when two of a kind share a name
  */
-export function createRegistry(strategies: readonly AnyStrategy[] = builtInStrategies, codecs: readonly Codec[] = builtInCodecs): Registry {
+export function createRegistry(
+	strategies: readonly AnyStrategy[] = builtInStrategies,
+	codecs: readonly Codec[] = builtInCodecs,
+	reducers: readonly Reducer[] = builtInReducers,
+): Registry {
 	const strategyOf = byName("strategy", strategies);
 	const codecOf = byName("codec", codecs);
+	const reducerOf = byName("reducer", reducers);
 	return {
 		strategy(name) {
 			const found = strategyOf.get(name);
@@ -45,6 +53,12 @@ export function createRegistry(strategies: readonly AnyStrategy[] = builtInStrat
 			const found = codecOf.get(name);
 			if (found === undefined)
 				throw new RondoError("UNKNOWN_CODEC", `no codec is named ${JSON.stringify(name)}; known: ${listOf(codecOf)}`);
+			return found;
+		},
+		reducer([name]) {
+			const found = reducerOf.get(name);
+			if (found === undefined)
+				throw new RondoError("UNKNOWN_REDUCER", `no reducer is named ${JSON.stringify(name)}; known: ${listOf(reducerOf)}`);
 			return found;
 		},
 	};

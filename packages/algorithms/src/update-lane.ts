@@ -1,9 +1,10 @@
 import type { Layout } from "@rondo/tensors";
 import type { CohortOptions } from "./cohort.js";
 import type { Lane } from "./contract.js";
+import { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducer-options.js";
 
 /** How the change of the weights travels and is combined: options of every strategy whose clients report one. */
-export interface UpdateOptions {
+export interface UpdateOptions extends ReducerOptions {
 	/** Largest change of one weight that a report may hold. */
 	readonly absMax: number;
 }
@@ -11,15 +12,22 @@ export interface UpdateOptions {
 /** As JSON Schema (draft 7). */
 export const updateProperties = {
 	absMax: { type: "number", minimum: 1e-6, maximum: 1e6, default: 16, description: "largest change of one weight that a report may hold" },
+	...reducerProperties,
 } as const;
 
 /** @throws INVALID_ARGUMENT for options that do not fit one another; the message names option and value. */
-export function checkUpdate(_options: UpdateOptions & CohortOptions, _layout: Layout): void {}
+export function checkUpdate(options: UpdateOptions & CohortOptions, _layout: Layout): void {
+	checkReducer(options);
+}
 
 /** The lane of the change of all weights, in layout order. */
-export const updateLane = (options: UpdateOptions, layout: Layout): Lane => ({
-	length: layout.length,
-	absMax: options.absMax,
-	combine: "mean",
-	codec: ["f32"],
-});
+export function updateLane(options: UpdateOptions, layout: Layout): Lane {
+	const reducer = reducerOf(options);
+	return {
+		length: layout.length,
+		absMax: options.absMax,
+		combine: "mean",
+		codec: ["f32"],
+		...(reducer === undefined ? {} : { reducer }),
+	};
+}

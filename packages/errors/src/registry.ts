@@ -19,6 +19,7 @@ export const ERROR_CODES = {
 	UNKNOWN_STRATEGY: spec(3, 400, false, "No registered strategy has this name."),
 	UNKNOWN_OPTION: spec(3, 400, false, "An option is not one that the strategy or setting declares."),
 	UNKNOWN_CODEC: spec(3, 400, false, "A lane names a codec that is not registered."),
+	UNKNOWN_REDUCER: spec(3, 400, false, "A lane names a reducer that is not registered."),
 	SHAPE_MISMATCH: spec(3, 400, false, "Two arrays that must have the same length or shape do not."),
 	BAD_SAFETENSORS: spec(3, 400, false, "A file is not a well-formed safetensors file."),
 	BAD_MODEL: spec(3, 400, false, "A file is not an ONNX model that can be used here."),

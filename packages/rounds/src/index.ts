@@ -1,6 +1,6 @@
 export { rankClients } from "./engine/draw.js";
 export { Fold, type FoldResult } from "./engine/fold.js";
-export { type CodecLookup, checkReport, type FoldContext, type Lanes, lanesOf, reportSize } from "./engine/lanes.js";
+export { type CodecLookup, checkReport, type FoldContext, type Lanes, lanesOf, type ReducerLookup, reportSize } from "./engine/lanes.js";
 export { commitEntry, genesisEntry, hashEntry, inClientOrder, setDigest, verifyChain } from "./engine/log.js";
 export { checkPlan } from "./engine/plan-check.js";
 export type { ReportLookup } from "./engine/received.js";

@@ -21,7 +21,7 @@ import { type Finished, type Position, RunEngine } from "../src/engine/run-engin
 import type { AcceptedReport, LogRecord } from "../src/log-types.js";
 
 export const layout = layoutOf([{ name: "w", shape: [3] }]);
-export const codec = createRegistry([]).codec;
+export const { codec, reducer } = createRegistry([]);
 
 /** A content store in memory. */
 export function memory(): Io & ReportSource & { put(array: ArrayOf<DType>): Vec } {
@@ -38,7 +38,7 @@ export function memory(): Io & ReportSource & { put(array: ArrayOf<DType>): Vec 
 		return vecOf(dtype, array.length, digest);
 	};
 	return {
-		blob: get,
+		blob: (vec, from, to) => get(vec).subarray(from, to),
 		read: <D extends DType>(vec: Vec<D>, from = 0, to = vec.length) => arrayFrom(vec.dtype, get(vec)).slice(from, to) as ArrayOf<D>,
 		write: (dtype, length, tile) => put(dtype, tile(0, length)),
 		put: (array) => put(array instanceof Float32Array ? "f32" : "u8", array as Float32Array),
@@ -118,6 +118,7 @@ export function engineOf(strategy: AnyStrategy, overrides: Partial<ConstructorPa
 		run: "r",
 		strategy,
 		codec,
+		reducer,
 		config: { rate: 0.5 },
 		layout,
 		initial,

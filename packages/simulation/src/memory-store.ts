@@ -50,7 +50,7 @@ export function createMemoryStore(): MemoryStore {
 			return take(dtype, length, bytes);
 		},
 		put: (dtype, array) => take(dtype, array.length, bytesOf(array).slice()),
-		blob: (vec) => bytesFor(vec),
+		blob: (vec, from, to) => bytesFor(vec).subarray(from, to),
 		retain(vecs) {
 			const kept = new Set(Array.from(vecs, ({ sha256 }) => sha256));
 			for (const digest of blobs.keys()) if (!kept.has(digest)) blobs.delete(digest);

@@ -81,10 +81,10 @@ export async function simulate(options: SimulateOptions): Promise<SimulationResu
 	const secret = randomFrom(seedBytes("secretSeed", options.secretSeed));
 	const shared = randomFrom(seedBytes("publicSeed", publicSeed));
 	const config = resolveConfig(strategy, options.options, layout);
-	const { codec } = createRegistry([strategy]);
+	const { codec, reducer } = createRegistry([strategy]);
 	const store = createMemoryStore();
 	const first = store.put("f32", initial);
-	const engine = new RunEngine({ run, strategy, codec, config, layout, initial: first, publicSeed, io: store, source: store });
+	const engine = new RunEngine({ run, strategy, codec, reducer, config, layout, initial: first, publicSeed, io: store, source: store });
 	const signal = options.signal ?? new AbortController().signal;
 	const devices = devicesOf(clients, secret, { strategy, codec, config, layout, initial: first, shared, store, signal });
 	const presence = new Map(clients.map(({ id, present }) => [id, present]));

@@ -14,6 +14,7 @@ import {
 	vecOf,
 } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
+import type { ReportSource } from "@rondo/rounds";
 import { blobMissing, blobPath, diskErrorOf, failedWith, partialFolder } from "./files.js";
 
 const DEFAULT_CACHE_BYTES = 256 * 1024 * 1024;
@@ -58,6 +59,15 @@ export function openSyncIo(folder: string, cacheBytes = DEFAULT_CACHE_BYTES): Io
 			}
 		},
 	};
+}
+
+/**
+ * The blob folder as reports are read from: whole blobs as `io` has them, parts without its cache, because each part is read
+ * once in a pass over a cohort and would only push others out.
+ */
+export function reportSource(folder: string, io: Io): ReportSource {
+	const uncached = openSyncIo(folder, 0);
+	return { blob: (vec, from, to) => (from === undefined && to === undefined ? io.read(vec) : uncached.read(vec, from, to)) };
 }
 
 /** Writes and hashes an array tile by tile and puts it on disk; gives its digest. */

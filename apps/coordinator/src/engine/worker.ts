@@ -1,9 +1,9 @@
 import { workerData } from "node:worker_threads";
-import { loadRegistry, type Plain, resolveConfig, type Vec } from "@rondo/algorithms";
+import { loadRegistry, type Plain, resolveConfig } from "@rondo/algorithms";
 import { RondoError, toRondoError } from "@rondo/errors";
 import { configureKernels } from "@rondo/kernels";
 import { decodeReport, type Fold, type Position, RunEngine, reportDigest } from "@rondo/rounds";
-import { openSyncIo } from "../blobs/sync-io.js";
+import { openSyncIo, reportSource } from "../blobs/sync-io.js";
 import { answerCalls } from "../threads/rpc.js";
 import type { EngineMethods, RunPosition, RunSpec } from "./engine.js";
 import { importWeights } from "./import-weights.js";
@@ -23,7 +23,7 @@ const { blobFolder, strategyModules, kernelThreads } = workerData as EngineWorke
 await configureKernels({ threads: kernelThreads });
 const registry = await loadRegistry(strategyModules);
 const io = openSyncIo(blobFolder);
-const source = { blob: (vec: Vec<"u8">) => io.read(vec) };
+const source = reportSource(blobFolder, io);
 
 const engines = new Map<string, RunEngine>();
 const folds = new Map<string, Fold>();
@@ -39,7 +39,18 @@ function engineOf(spec: RunSpec): RunEngine {
 			`the run is pinned to ${spec.strategy}@${spec.version}, this coordinator has version ${strategy.version}`,
 		);
 	}
-	const engine = new RunEngine({ run, strategy, codec: registry.codec, config, layout, initial, publicSeed, io, source });
+	const engine = new RunEngine({
+		run,
+		strategy,
+		codec: registry.codec,
+		reducer: registry.reducer,
+		config,
+		layout,
+		initial,
+		publicSeed,
+		io,
+		source,
+	});
 	engines.set(run, engine);
 	return engine;
 }

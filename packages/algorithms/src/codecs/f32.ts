@@ -11,6 +11,7 @@ export const f32: Codec = {
 	name: "f32",
 	lossless: false,
 	maxBytes: (lane) => 4 * lane.length,
+	range: (_lane, from, to) => [4 * from, 4 * to],
 	encode(values, lane) {
 		if (values.length !== lane.length)
 			throw new RondoError("SHAPE_MISMATCH", `the lane has ${lane.length} elements, the values ${values.length}`);

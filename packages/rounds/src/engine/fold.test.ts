@@ -1,7 +1,7 @@
 import { bytesOf, contentDigest, encodePlain, type Plain, type Plan, type Vec, vecOf } from "@rondo/algorithms";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { acceptedOf, codec, layout, mean, memory, reportOf, taskOf } from "../../test/engine-fixture.js";
+import { acceptedOf, codec, layout, mean, memory, reducer, reportOf, taskOf } from "../../test/engine-fixture.js";
 import { Fold } from "./fold.js";
 import { checkReport, type FoldContext, lanesOf } from "./lanes.js";
 import { inClientOrder } from "./log.js";
@@ -9,7 +9,7 @@ import type { Report } from "./report.js";
 
 const plan = mean.plan(null as never, null as never);
 const store = memory();
-const context: FoldContext = { strategy: mean, codec, config: { rate: 1 }, layout, source: store };
+const context: FoldContext = { strategy: mean, codec, reducer, config: { rate: 1 }, layout, source: store };
 const bytes = (result: ReturnType<Fold["result"]>): Uint8Array =>
 	encodePlain({ lanes: result.lanes, weight: result.weight, metrics: result.metrics });
 

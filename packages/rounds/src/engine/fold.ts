@@ -8,6 +8,7 @@ import type { Report } from "./report.js";
 
 /** What a fold makes of an accepted set. */
 export interface FoldResult {
+	/** But for those with a reducer. */
 	readonly lanes: { readonly [name: string]: Float64Array };
 	/** Σ weight, in examples. */
 	readonly weight: number;
@@ -40,10 +41,13 @@ export class Fold {
 		this.#context = context;
 		this.#plan = plan;
 		this.#sums = new Map(
-			Object.entries(plan.lanes).map(([name, { length, absMax, combine }]) => [
-				name,
-				{ sum: newSum(length), grid: gridOf(absMax, plan.leases), mean: combine === "mean" },
-			]),
+			Object.entries(plan.lanes)
+				// A reducer reads the reports when the round ends; their sum would serve nobody.
+				.filter(([, { reducer }]) => reducer === undefined)
+				.map(([name, { length, absMax, combine }]) => [
+					name,
+					{ sum: newSum(length), grid: gridOf(absMax, plan.leases), mean: combine === "mean" },
+				]),
 		);
 	}
 

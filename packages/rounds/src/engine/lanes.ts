@@ -1,4 +1,14 @@
-import { type AnyStrategy, bytesPerElement, type Codec, encodePlain, isVec, type Lane, type Plan, vecsIn } from "@rondo/algorithms";
+import {
+	type AnyStrategy,
+	bytesPerElement,
+	type Codec,
+	encodePlain,
+	isVec,
+	type Lane,
+	type Plan,
+	type Reducer,
+	vecsIn,
+} from "@rondo/algorithms";
 import { isRondoError, RondoError, toRondoError } from "@rondo/errors";
 import { checkRange, normalizedWeight } from "@rondo/kernels";
 import type { Layout } from "@rondo/tensors";
@@ -7,10 +17,14 @@ import type { Report, ReportSource } from "./report.js";
 /** Finds the codec that a lane names. @throws UNKNOWN_CODEC */
 export type CodecLookup = (codec: Lane["codec"]) => Codec;
 
+/** Finds the reducer that a lane names. @throws UNKNOWN_REDUCER */
+export type ReducerLookup = (reducer: NonNullable<Lane["reducer"]>) => Reducer;
+
 /** What reading a report needs besides the plan. */
 export interface FoldContext {
 	readonly strategy: AnyStrategy;
 	readonly codec: CodecLookup;
+	readonly reducer: ReducerLookup;
 	readonly config: unknown;
 	readonly layout: Layout;
 	readonly source: ReportSource;
@@ -42,6 +56,33 @@ export function laneOf(context: FoldContext, plan: Plan, report: Report, name: s
 	if (!Object.hasOwn(plan.lanes, name))
 		throw new RondoError("INVALID_ARGUMENT", `lane ${name} is not in the plan, which has ${listed(Object.keys(plan.lanes))}`);
 	return context.strategy.unpack === undefined ? decodeLane(context, plan, report, name) : lanesOf(context, plan, report)[name]!;
+}
+
+/**
+ * Elements `from` up to `to` of one lane of a report that `checkReport` has passed. Of a lane that its codec decodes in parts no
+ * more than these elements are read.
+ * @throws as `lanesOf`
+ */
+export function laneRange(
+	context: FoldContext,
+	plan: Plan,
+	report: Report,
+	name: string,
+	from: number,
+	to: number,
+): Float64Array | Float32Array {
+	const lane = plan.lanes[name]!;
+	const whole = from === 0 && to === lane.length;
+	const codec = whole || context.strategy.unpack !== undefined ? undefined : context.codec(lane.codec);
+	if (codec?.range === undefined) return laneOf(context, plan, report, name).subarray(from, to);
+	const encoded = report.lanes[name]!;
+	const [first, end] = codec.range(lane, from, to);
+	const part = { ...lane, length: to - from };
+	const values = decoded(name, () =>
+		codec.decode(isVec(encoded) ? context.source.blob(encoded, first, end) : encoded.subarray(first, end), part),
+	);
+	checkLength(name, values, part);
+	return values;
 }
 
 function unpackHeader({ strategy, config, layout }: FoldContext, plan: Plan, report: Report): Lanes {

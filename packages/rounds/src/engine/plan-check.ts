@@ -6,9 +6,9 @@ import type { FoldContext } from "./lanes.js";
 import { isName, MAX_LANES, show } from "./report.js";
 
 /**
- * Checks what a strategy planned before a round is built on it: ranges, `quorum <= closeAt <= leases`, known codecs, and
- * that the largest encoded lanes fit `bounds.report`.
- * @throws INVALID_ARGUMENT, UNKNOWN_CODEC, TOO_LARGE that name strategy, field and value
+ * Checks what a strategy planned before a round is built on it: ranges, `quorum <= closeAt <= leases`, known codecs and
+ * reducers, and that the largest encoded lanes fit `bounds.report`.
+ * @throws INVALID_ARGUMENT, UNKNOWN_CODEC, UNKNOWN_REDUCER, TOO_LARGE that name strategy, field and value
  */
 export function checkPlan(context: Omit<FoldContext, "source">, plan: Plan): Plan {
 	const where = `plan of ${context.strategy.name}`;
@@ -34,6 +34,7 @@ export function checkPlan(context: Omit<FoldContext, "source">, plan: Plan): Pla
 	for (const [name, lane] of lanes) {
 		if (!isName(name)) refuse("lanes", "named by a letter and at most 63 letters, digits, _, . or -", name);
 		checkLane(`lanes.${name}`, lane, plan.leases, refuse);
+		if (lane.reducer !== undefined) checkReducer(context, `${where}: lanes.${name}.reducer`, lane, plan);
 		if (context.strategy.unpack === undefined) encoded += maxBytes(context, `${where}: lanes.${name}.codec`, lane);
 	}
 	const most = context.strategy.bounds(context.config, context.layout).report;
@@ -48,6 +49,10 @@ function checkLane(field: string, lane: Lane, leases: number, refuse: (field: st
 	if (!(Number.isFinite(absMax) && absMax > 0)) refuse(`${field}.absMax`, "a positive finite number", String(absMax));
 	if (combine !== "mean" && combine !== "sum") refuse(`${field}.combine`, '"mean" or "sum"', combine);
 	if (!(Array.isArray(codec) && typeof codec[0] === "string")) refuse(`${field}.codec`, "a list that starts with a codec's name", codec);
+	const { reducer } = lane;
+	if (reducer !== undefined && !(Array.isArray(reducer) && typeof reducer[0] === "string"))
+		refuse(`${field}.reducer`, "a list that starts with a reducer's name", reducer);
+	if (reducer !== undefined && combine !== "mean") refuse(`${field}.reducer`, "absent, because only a mean can be replaced", reducer);
 	try {
 		gridOf(absMax, leases);
 	} catch (cause) {
@@ -56,9 +61,17 @@ function checkLane(field: string, lane: Lane, leases: number, refuse: (field: st
 	}
 }
 
-function maxBytes(context: Omit<FoldContext, "source">, field: string, lane: Lane): number {
+function checkReducer(context: Omit<FoldContext, "source">, field: string, { reducer }: Lane, { quorum, leases }: Plan): void {
+	const [, ...args] = reducer!;
+	named(field, () => context.reducer(reducer!).check(args, { least: quorum, most: leases }));
+}
+
+const maxBytes = (context: Omit<FoldContext, "source">, field: string, lane: Lane): number =>
+	named(field, () => context.codec(lane.codec).maxBytes(lane));
+
+function named<T>(field: string, run: () => T): T {
 	try {
-		return context.codec(lane.codec).maxBytes(lane);
+		return run();
 	} catch (cause) {
 		if (!isRondoError(cause)) throw cause;
 		throw new RondoError(cause.code, `${field}: ${cause.message}`, { details: cause.details, cause });

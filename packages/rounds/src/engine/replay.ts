@@ -3,6 +3,7 @@ import { RondoError, toRondoError } from "@rondo/errors";
 import type { AcceptedReport, CommitEntry, LogRecord } from "../log-types.js";
 import type { TaskId } from "../machine-types.js";
 import { brokenLink } from "./log.js";
+import { needsReports } from "./reduce.js";
 import { decodeReport, type Report, reportDigest } from "./report.js";
 import type { Position, RunEngine } from "./run-engine.js";
 
@@ -108,8 +109,8 @@ async function replayCommit(
 	for (const row of accepted) {
 		const report = checkedReport(row, await read(row.task));
 		fold.add(row.task, report, row.staleness);
-		// Only strategies that read reports see them again; the others need no more than the sum.
-		if (engine.parts.strategy.needs.reads === "reports") kept.set(row.task, report);
+		// Only strategies and reducers that read reports see them again; the others need no more than the sum.
+		if (needsReports(engine.parts.strategy, plan)) kept.set(row.task, report);
 	}
 	const { record: own, state, members } = engine.finish({ ...place, plan, accepted, fold, reports: (task) => kept.get(task)! });
 	fold.release();

@@ -16,8 +16,8 @@ export interface Report {
 
 /** Where the blobs that reports refer to lie: synchronous, because it is read in a worker. */
 export interface ReportSource {
-	/** All bytes of the blob. @throws BLOB_MISSING */
-	blob(vec: Vec<"u8">): Uint8Array;
+	/** Bytes `from` up to `to` of the blob; default: all. @throws BLOB_MISSING */
+	blob(vec: Vec<"u8">, from?: number, to?: number): Uint8Array;
 }
 
 /** Largest canonical report, bytes; its blobs come on top. */

@@ -20,10 +20,11 @@ import { fromHex, type Random, randomFrom } from "@rondo/kernels";
 import type { Layout } from "@rondo/tensors";
 import type { AcceptedReport, LogRecord } from "../log-types.js";
 import { Fold } from "./fold.js";
-import { type CodecLookup, checkReport, type FoldContext } from "./lanes.js";
+import { type CodecLookup, checkReport, type FoldContext, type ReducerLookup } from "./lanes.js";
 import { commitEntry, genesisEntry, inClientOrder } from "./log.js";
 import { checkPlan } from "./plan-check.js";
 import { type ReportLookup, receivedReports } from "./received.js";
+import { mergeScores, reduceLanes } from "./reduce.js";
 import { checkMetrics, type Report, type ReportSource } from "./report.js";
 
 /** Largest encoded state of a strategy, bytes; large arrays in it are Vecs. */
@@ -34,6 +35,7 @@ export interface EngineParts {
 	readonly run: string;
 	readonly strategy: AnyStrategy;
 	readonly codec: CodecLookup;
+	readonly reducer: ReducerLookup;
 	/** Resolved options of the strategy. */
 	readonly config: unknown;
 	readonly layout: Layout;
@@ -85,6 +87,7 @@ export interface Finished {
 	readonly record: LogRecord;
 	/** Of the strategy, and the clients' weighted means as `client.<name>`. */
 	readonly metrics: Metrics;
+	/** Of the strategy, and of reducers as `reducer.<name>`. */
 	readonly scores: { readonly [client: ClientId]: Metrics };
 	readonly done?: { readonly reason: string; readonly result?: Plain };
 }
@@ -101,14 +104,14 @@ export class RunEngine {
 
 	/** @throws INVALID_ARGUMENT for a malformed seed, an initial vector of another length, or what the strategy's `check` refuses */
 	constructor(parts: EngineParts) {
-		const { strategy, codec, config, layout, initial, publicSeed, source } = parts;
+		const { strategy, codec, reducer, config, layout, initial, publicSeed, source } = parts;
 		if (!/^[0-9a-f]{64}$/.test(publicSeed))
 			throw new RondoError("INVALID_ARGUMENT", `publicSeed must be 64 hexadecimal digits, got ${JSON.stringify(publicSeed)}`);
 		if (initial.dtype !== "f32" || initial.length !== layout.length) {
 			throw new RondoError("SHAPE_MISMATCH", `initial is ${initial.length} × ${initial.dtype}, the layout has ${layout.length} f32`);
 		}
 		this.parts = parts;
-		this.#context = { strategy, codec, config, layout, source };
+		this.#context = { strategy, codec, reducer, config, layout, source };
 		this.#shared = randomFrom(fromHex(publicSeed));
 		this.#call("check", 0, () => strategy.check?.(config, layout));
 		this.#bounds = this.#call("bounds", 0, () => strategy.bounds(config, layout));
@@ -132,7 +135,7 @@ export class RunEngine {
 		return { state, record };
 	}
 
-	/** The plan of a round. @throws INVALID_ARGUMENT, UNKNOWN_CODEC, TOO_LARGE that name strategy and field */
+	/** The plan of a round. @throws INVALID_ARGUMENT, UNKNOWN_CODEC, UNKNOWN_REDUCER, TOO_LARGE that name strategy and field */
 	plan(position: Position): Plan {
 		return this.#call("plan", position.round, () => checkPlan(this.#context, this.parts.strategy.plan(position.state, this.#at(position))));
 	}
@@ -180,7 +183,9 @@ export class RunEngine {
 		const { strategy } = this.parts;
 		return this.#call("finish", round, () => {
 			const received = strategy.needs.reads === "reports" ? receivedReports(this.#context, plan, accepted, reports, weights, members) : [];
-			const outcome: Outcome = strategy.finish(state, { lanes, weight, count: accepted.length, reports: received }, this.#at(position));
+			const reduced = reduceLanes(this.#context, plan, accepted, reports, weights);
+			const folded = { lanes: { ...lanes, ...reduced.lanes }, weight, count: accepted.length, reports: received };
+			const outcome: Outcome = strategy.finish(state, folded, this.#at(position));
 			const next = checkState(outcome.state);
 			const writes = this.#checkWrites(outcome.members);
 			const metrics = {
@@ -202,7 +207,9 @@ export class RunEngine {
 				record: commitEntry(entry, accepted),
 				metrics,
 				scores: Object.fromEntries(
-					[...(outcome.scores ?? [])].sort(byClient).map(([client, scores]) => [client, checkedMetrics(scores, `scores of ${client}`)]),
+					[...mergeScores(outcome.scores ?? new Map(), reduced.scores)]
+						.sort(byClient)
+						.map(([client, scores]) => [client, checkedMetrics(scores, `scores of ${client}`)]),
 				),
 				...(outcome.done === undefined ? {} : { done: outcome.done }),
 			};
