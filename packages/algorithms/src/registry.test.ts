@@ -1,6 +1,7 @@
 import { readdirSync } from "node:fs";
 import { expect, it } from "vitest";
-import type { AnyStrategy, Codec } from "./contract.js";
+import { builtInReducers } from "./built-in-reducers.js";
+import type { AnyStrategy, Codec, Reducer } from "./contract.js";
 import { builtInCodecs, builtInStrategies, createRegistry } from "./registry.js";
 
 const filesIn = (folder: string) =>
@@ -9,16 +10,18 @@ const filesIn = (folder: string) =>
 		.map((file) => file.replace(".ts", ""))
 		.sort();
 
-it("has every strategy and codec that has a file", () => {
+it("has every strategy, codec and reducer that has a file", () => {
 	expect(builtInStrategies.map(({ name }) => name).sort()).toEqual(filesIn("./strategies/"));
 	expect(builtInCodecs.map(({ name }) => name).sort()).toEqual(filesIn("./codecs/"));
+	expect(builtInReducers.map(({ name }) => name).sort()).toEqual(filesIn("./reducers/"));
 });
 
-it("finds strategies and codecs by name", () => {
+it("finds strategies, codecs and reducers by name", () => {
 	const registry = createRegistry();
 	expect(registry.strategies()).toEqual(builtInStrategies);
 	for (const strategy of builtInStrategies) expect(registry.strategy(strategy.name)).toBe(strategy);
 	expect(registry.codec(["f32"]).name).toBe("f32");
+	for (const reducer of builtInReducers) expect(registry.reducer([reducer.name])).toBe(reducer);
 });
 
 it("refuses an unknown name and lists the known ones", () => {
@@ -28,6 +31,12 @@ it("refuses an unknown name and lists the known ones", () => {
 	expect(() => registry.codec(["f8"])).toThrow(
 		expect.objectContaining({ code: "UNKNOWN_CODEC", message: 'no codec is named "f8"; known: f32' }),
 	);
+	expect(() => registry.reducer(["average"])).toThrow(
+		expect.objectContaining({
+			code: "UNKNOWN_REDUCER",
+			message: `no reducer is named "average"; known: ${builtInReducers.map(({ name }) => name).join(", ")}`,
+		}),
+	);
 	expect(() => createRegistry([], []).strategy("x")).toThrow("known: none");
 });
 
@@ -35,4 +44,5 @@ it("refuses two entries of one name", () => {
 	const twice = <T>(item: T | undefined): T[] => [item!, item!];
 	expect(() => createRegistry(twice<AnyStrategy>(builtInStrategies[0]))).toThrow(expect.objectContaining({ code: "ALREADY_EXISTS" }));
 	expect(() => createRegistry([], twice<Codec>(builtInCodecs[0]))).toThrow('two codec entries are named "f32"');
+	expect(() => createRegistry([], [], twice<Reducer>(builtInReducers[0]))).toThrow(/two reducer entries are named/);
 });
