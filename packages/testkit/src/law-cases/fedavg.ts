@@ -3,6 +3,22 @@ import { completed, descended, furthest, type StrategyCase, softmaxClients } fro
 
 const one = softmaxClients(1);
 
+/** Of one report every one of these reducers gives that report: the round is then FedAvg's. */
+const reduced = (options: Readonly<Record<string, unknown>>): StrategyCase => ({
+	label: `reducer ${options.reducer}`,
+	options: { learningRate: 0.5, batchSize: 4, localEpochs: 2, ...options },
+	limit: [
+		"with one client it is FedAvg, and with several it is not",
+		async (strategy) => {
+			const shared = { learningRate: 0.5, batchSize: 4, localEpochs: 2 };
+			const run = async (own: object, count: number) =>
+				(await completed({ strategy, options: { ...shared, ...own } }, { clients: softmaxClients(count) })).weights!;
+			assert.ok(furthest(await run(options, 1), await run({}, 1)) < 1e-6);
+			assert.ok(furthest(await run(options, 5), await run({}, 5)) > 1e-5);
+		},
+	],
+});
+
 export const cases: readonly StrategyCase[] = [
 	{
 		label: "plain",
@@ -36,4 +52,12 @@ export const cases: readonly StrategyCase[] = [
 			},
 		],
 	},
+	// Those that need several honest reports are tested in packages/simulation: the laws also run one client.
+	...[
+		{ reducer: "median" },
+		{ reducer: "geometric-median" },
+		{ reducer: "norm-bound" },
+		{ reducer: "centered-clip" },
+		{ reducer: "flag", flagPairs: 1 },
+	].map(reduced),
 ];
