@@ -324,14 +324,20 @@ export interface Strategy<T extends Types = Types> {
 	train(task: T["task"], client: Client<T>): Promise<Work<T>>;
 }
 
-/** How one lane's values become bytes. */
+/** How one lane's values become bytes. All functions check the arguments of `lane.codec`: @throws INVALID_ARGUMENT that names them. */
 export interface Codec {
 	readonly name: string;
 	readonly lossless: boolean;
 	/** Largest encoded size, bytes. */
 	maxBytes(lane: Lane): number;
-	encode(values: Float64Array | Float32Array, lane: Lane): Uint8Array;
-	/** Total: @throws BAD_ENCODING for malformed bytes. Does not check `absMax`. */
+	/**
+	 * What is decoded again is within ±absMax, whatever is rounded or scaled on the way: a value that cannot be so, or that is
+	 * not finite, is refused here or by the engine.
+	 * @param random of the task's secret, `at("codec", lane name)`: what is drawn is unknown to others before the report is sent,
+	 * and a report that is encoded again has the same bytes. A draw that the decoder must repeat travels in the bytes.
+	 */
+	encode(values: Float64Array | Float32Array, lane: Lane, random: Random): Uint8Array;
+	/** Pure and total: @throws BAD_ENCODING for malformed bytes. Does not check `absMax`. */
 	decode(bytes: Uint8Array, lane: Lane): Float64Array | Float32Array;
 	/**
 	 * Where in the encoded bytes the elements from … to − 1 lie, so that `decode` reads just these bytes as a lane of that

@@ -29,7 +29,10 @@ it("refuses an unknown name and lists the known ones", () => {
 	expect(() => registry.strategy("fedavgg")).toThrow('no strategy is named "fedavgg"; known: fedavg, fedkseed, fedprox');
 	expect(() => registry.strategy("__proto__")).toThrow(expect.objectContaining({ code: "UNKNOWN_STRATEGY" }));
 	expect(() => registry.codec(["f8"])).toThrow(
-		expect.objectContaining({ code: "UNKNOWN_CODEC", message: 'no codec is named "f8"; known: f32' }),
+		expect.objectContaining({
+			code: "UNKNOWN_CODEC",
+			message: 'no codec is named "f8"; known: bf16, dare, f16, f32, int4, int8, seeded-sparse, top-k',
+		}),
 	);
 	expect(() => registry.reducer(["average"])).toThrow(
 		expect.objectContaining({
@@ -43,6 +46,6 @@ it("refuses an unknown name and lists the known ones", () => {
 it("refuses two entries of one name", () => {
 	const twice = <T>(item: T | undefined): T[] => [item!, item!];
 	expect(() => createRegistry(twice<AnyStrategy>(builtInStrategies[0]))).toThrow(expect.objectContaining({ code: "ALREADY_EXISTS" }));
-	expect(() => createRegistry([], twice<Codec>(builtInCodecs[0]))).toThrow('two codec entries are named "f32"');
+	expect(() => createRegistry([], twice<Codec>(builtInCodecs[0]))).toThrow('two codec entries are named "bf16"');
 	expect(() => createRegistry([], [], twice<Reducer>(builtInReducers[0]))).toThrow(/two reducer entries are named/);
 });

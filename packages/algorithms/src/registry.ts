@@ -1,6 +1,6 @@
 import { RondoError } from "@rondo/errors";
 import { builtInReducers } from "./built-in-reducers.js";
-import { f32 } from "./codecs/f32.js";
+import { builtInCodecs } from "./codec-options.js";
 import type { AnyStrategy, Codec, Lane, Reducer } from "./contract.js";
 import { fedavg } from "./strategies/fedavg.js";
 import { fedkseed } from "./strategies/fedkseed.js";
@@ -14,8 +14,7 @@ export const builtInStrategies: readonly AnyStrategy[] = [
 	fedprox,
 ];
 
-/** Every codec that comes with Rondo. */
-export const builtInCodecs: readonly Codec[] = [f32];
+export { builtInCodecs };
 
 /** The strategies, codecs and reducers that one process knows, by name. */
 export interface Registry {

@@ -202,7 +202,7 @@ export function lanesOf<T extends Types>(run: Run<T>, work: Work<T>, plan: Plan)
 	return Object.fromEntries(
 		Object.entries(plan.lanes).map(([name, lane]) => {
 			const codec = registry.codec(lane.codec);
-			return [name, codec.decode(codec.encode(work.lanes[name]!, lane).slice(), lane)];
+			return [name, codec.decode(codec.encode(work.lanes[name]!, lane, randomFromSeed(`codec of ${name}`)).slice(), lane)];
 		}),
 	);
 }

@@ -12,6 +12,7 @@ import {
 	type Work,
 } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
+import type { Random } from "@rondo/kernels";
 import { LIMITS } from "@rondo/protocol";
 import type { BlobRef } from "./blob-store.js";
 
@@ -32,6 +33,7 @@ const INLINE_LANES_BYTES = 96 * 1024;
  * Encodes what `train` returned. Lanes above 32 KiB, and the largest ones while all are too large together, become
  * blobs.
  * @param lanes as the offer names them
+ * @param random the node above those that the codecs draw from, one for each lane
  * @param keep stores a blob locally, durably
  * @throws TRAINER_FAILED when the work does not fit the task (a lane missing, unknown or of another length; numExamples;
  * metrics), TOO_LARGE for a header above 64 KiB
@@ -40,6 +42,7 @@ export function encodeWork(
 	work: Work,
 	lanes: ReadonlyMap<string, Lane>,
 	codecOf: Registry["codec"],
+	random: Random,
 	keep: (bytes: Uint8Array) => BlobRef,
 ): EncodedReport {
 	const wrong = (what: string): RondoError => new RondoError("TRAINER_FAILED", `the strategy's work does not fit its task: ${what}`);
@@ -49,7 +52,7 @@ export function encodeWork(
 		const values = work.lanes[name];
 		if (values?.length !== lane.length)
 			throw wrong(`lane ${JSON.stringify(name)} must have ${lane.length} elements, got ${values?.length ?? "none"}`);
-		encoded.set(name, codecOf(lane.codec).encode(values, lane));
+		encoded.set(name, codecOf(lane.codec).encode(values, lane, random.at(name)));
 	}
 	const headerBytes = encodePlain(work.header).length;
 	if (headerBytes > MAX_INLINE_BYTES)

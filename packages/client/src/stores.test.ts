@@ -2,6 +2,7 @@ import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promi
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { contentDigest } from "@rondo/algorithms";
+import { randomFromSeed } from "@rondo/kernels";
 import { LIMITS } from "@rondo/protocol";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -100,6 +101,7 @@ test("reports stay within the limit, however the lanes are cut", () => {
 				work,
 				lanes,
 				() => identity,
+				randomFromSeed("stores"),
 				(bytes) => {
 					kept.push(bytes.length);
 					return { digest: digestOfBytes(bytes), bytes: bytes.length };

@@ -109,7 +109,7 @@ async function perform(id: number, job: Job, run: ReadyRun, registry: Registry, 
 	const task = decodePlain(job.task);
 	if (job.type === "train") {
 		const work: Work = await run.strategy.train(task, client);
-		const encoded = encodeWork(work, lanesOf(job.lanes), registry.codec, (bytes) => store.keepSync(bytes));
+		const encoded = encodeWork(work, lanesOf(job.lanes), registry.codec, client.secret.at("codec"), (bytes) => store.keepSync(bytes));
 		if (work.carry === undefined) return encoded;
 		const carry = encodePlain(work.carry);
 		if (carry.length > MAX_INLINE_BYTES)

@@ -1,5 +1,6 @@
 export { packBits, unpackBits } from "./bit-packing.js";
 export { fillGaussian4, gaussian4, permutation, uniform01, uniformBelow, weightedDraw } from "./draws.js";
+export { ceilLog2, powerOfTwo } from "./float-bits.js";
 export { checkRange, foldInto, gridOf, MAX_REPORTS, meanOf, normalizedWeight, sumOf } from "./grid-sum.js";
 export { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from "./half-floats.js";
 export { fromHex, sha256, toHex } from "./hash.js";

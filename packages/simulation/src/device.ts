@@ -79,9 +79,10 @@ export class Device {
 	async train(task: { readonly id: TaskId; readonly round: number; readonly payload: Uint8Array }, plan: Plan): Promise<DeviceResult> {
 		const { strategy } = this.#context;
 		const traffic = { down: task.payload.length, up: 0 };
-		const work: Work = await strategy.train(decodePlain(task.payload), this.client(task.id, task.round, traffic));
+		const client = this.client(task.id, task.round, traffic);
+		const work: Work = await strategy.train(decodePlain(task.payload), client);
 		this.#keepCarry(task.id, work.carry);
-		const { bytes, digest } = encodeReport(this.#report(work, plan, traffic));
+		const { bytes, digest } = encodeReport(this.#report(work, plan, client.secret.at("codec"), traffic));
 		return { bytes, digest, bytesDown: traffic.down, bytesUp: traffic.up + bytes.length };
 	}
 
@@ -147,13 +148,13 @@ export class Device {
 		else this.#pending.set(task, bytes);
 	}
 
-	#report(work: Work, plan: Plan, traffic: { up: number }): Report {
+	#report(work: Work, plan: Plan, random: Random, traffic: { up: number }): Report {
 		const { strategy, codec, store } = this.#context;
 		const encoded = Object.entries(work.lanes).map(([name, values]): [string, Uint8Array] => {
 			const lane = plan.lanes[name];
 			if (lane === undefined || strategy.unpack !== undefined)
 				throw new RondoError("INVALID_ARGUMENT", `${strategy.name} reports lane ${name}, which it did not plan`);
-			return [name, codec(lane.codec).encode(values, lane)];
+			return [name, codec(lane.codec).encode(values, lane, random.at(name))];
 		});
 		let inline = encoded.reduce((sum, [, bytes]) => sum + bytes.length, 0);
 		const lanes: Record<string, Uint8Array | Vec<"u8">> = {};

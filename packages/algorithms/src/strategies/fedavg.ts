@@ -2,7 +2,7 @@ import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../co
 import type { Strategy, Types } from "../contract.js";
 import { type LocalSgd, type LocalSgdOptions, localSgd, localSgdProperties } from "../local-sgd.js";
 import { encodePlain, type Vec, vecOf } from "../plain.js";
-import { checkUpdate, type UpdateOptions, updateLane, updateProperties } from "../update-lane.js";
+import { checkUpdate, type UpdateOptions, updateBytes, updateLane, updateProperties } from "../update-lane.js";
 
 /** Options of FedAvg. */
 export interface FedAvgConfig extends LocalSgdOptions, UpdateOptions, CohortOptions {
@@ -59,7 +59,7 @@ export const fedavg: Strategy<FedAvgTypes> = {
 			"McMahan, Moore, Ramage, Hampson, Agüera y Arcas, Communication-Efficient Learning of Deep Networks from Decentralized Data, AISTATS 2017, arXiv:1602.05629",
 		chooseWhen:
 			"First: it is what every other strategy is compared with. Choose another one when clients' data differ strongly, when 4 bytes a weight are too many, or when some clients cannot be trusted.",
-		bytesUp: "4·d",
+		bytesUp: "4·d; with another codec see docs/codecs.md",
 		bytesDown: "4·d",
 	},
 	schema: cohortSchema(fedavgProperties),
@@ -68,10 +68,10 @@ export const fedavg: Strategy<FedAvgTypes> = {
 		checkCohort(config);
 		checkUpdate(config, layout);
 	},
-	bounds: (_config, layout) => ({
+	bounds: (config, layout) => ({
 		task: encodePlain({ model: vecOf("f32", layout.length, "0".repeat(64)) }).length,
 		download: 4 * layout.length,
-		report: encodePlain(null).length + 4 * layout.length,
+		report: encodePlain(null).length + updateBytes(config, layout),
 	}),
 	init: (at) => ({ model: at.initial }),
 	plan: (_state, { config, layout }) => ({

@@ -32,7 +32,7 @@ export const fedprox: Strategy<FedProxTypes> = {
 		paper: "Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith, Federated Optimization in Heterogeneous Networks, MLSys 2020, arXiv:1812.06127",
 		chooseWhen:
 			"When clients take many local steps on data that differ strongly and FedAvg wanders or diverges. With a small mu it costs nothing; with a large one it slows learning down.",
-		bytesUp: "4·d",
+		bytesUp: "4·d; with another codec see docs/codecs.md",
 		bytesDown: "4·d",
 	},
 	schema: cohortSchema({

@@ -60,4 +60,40 @@ export const cases: readonly StrategyCase[] = [
 		{ reducer: "centered-clip" },
 		{ reducer: "flag", flagPairs: 1 },
 	].map(reduced),
+	...(
+		[
+			[{ codec: "f16" }, false],
+			[{ codec: "int8" }, true],
+			[{ codec: "top-k", codecShare: 0.4 }, false],
+			[{ codec: "seeded-sparse", codecShare: 0.6, codecValues: "f16" }, true],
+			[{ codec: "dare", codecShare: 0.8 }, true],
+		] as const
+	).map(
+		([codec, isDrawn]): StrategyCase => ({
+			label: Object.values(codec).join(" "),
+			options: { learningRate: 0.5, batchSize: 4, localEpochs: 2, ...codec },
+			// Each client rounds, or leaves out, by a draw of its own.
+			exempt: isDrawn ? { "identical clients give that client's result": "lossy codec" } : {},
+			limit:
+				"codecShare" in codec
+					? [
+							"with all of the weights it is f32, byte for byte",
+							async (strategy) => {
+								const run = (more: object) => completed({ strategy, options: { learningRate: 0.5, batchSize: 4, ...more } });
+								const whole = await run({ codec: codec.codec, codecShare: 1 });
+								assert.deepEqual(whole.weights, (await run({})).weights);
+								assert.notDeepEqual((await run(codec)).weights, whole.weights);
+							},
+						]
+					: [
+							"its weights are those of f32 but for roundings",
+							async (strategy) => {
+								const run = (more: object) => completed({ strategy, options: { learningRate: 0.5, batchSize: 4, ...more } });
+								const [rounded, exact] = [await run(codec), await run({})];
+								const apart = furthest(rounded.weights!, exact.weights!);
+								assert.ok(apart > 0 && apart < (codec.codec === "int8" ? 0.02 : 2e-4), `the weights are ${apart} apart`);
+							},
+						],
+		}),
+	),
 ];
