@@ -2,16 +2,24 @@ import { RondoError } from "@rondo/errors";
 import { builtInReducers } from "./built-in-reducers.js";
 import { builtInCodecs } from "./codec-options.js";
 import type { AnyStrategy, Codec, Lane, Reducer } from "./contract.js";
+import { fedadagrad } from "./strategies/fedadagrad.js";
+import { fedadam } from "./strategies/fedadam.js";
 import { fedavg } from "./strategies/fedavg.js";
+import { fedavgm } from "./strategies/fedavgm.js";
 import { fedkseed } from "./strategies/fedkseed.js";
 import { fedprox } from "./strategies/fedprox.js";
+import { fedyogi } from "./strategies/fedyogi.js";
 
 /** Every strategy that comes with Rondo. A file in `strategies/` that is missing here fails a test. */
 // biome-ignore format: one line per strategy
 export const builtInStrategies: readonly AnyStrategy[] = [
+	fedadagrad,
+	fedadam,
 	fedavg,
+	fedavgm,
 	fedkseed,
 	fedprox,
+	fedyogi,
 ];
 
 export { builtInCodecs };
