@@ -9,6 +9,7 @@ import { fedavgm } from "./strategies/fedavgm.js";
 import { fedkseed } from "./strategies/fedkseed.js";
 import { fedprox } from "./strategies/fedprox.js";
 import { fedyogi } from "./strategies/fedyogi.js";
+import { scaffold } from "./strategies/scaffold.js";
 
 /** Every strategy that comes with Rondo. A file in `strategies/` that is missing here fails a test. */
 // biome-ignore format: one line per strategy
@@ -20,6 +21,7 @@ export const builtInStrategies: readonly AnyStrategy[] = [
 	fedkseed,
 	fedprox,
 	fedyogi,
+	scaffold,
 ];
 
 export { builtInCodecs };
