@@ -27,7 +27,7 @@ it("finds strategies, codecs and reducers by name", () => {
 it("refuses an unknown name and lists the known ones", () => {
 	const registry = createRegistry();
 	expect(() => registry.strategy("fedavgg")).toThrow(
-		'no strategy is named "fedavgg"; known: fedadagrad, fedadam, fedavg, fedavgm, fedkseed, fedprox, fedyogi, scaffold',
+		'no strategy is named "fedavgg"; known: ef21, fedadagrad, fedadam, fedavg, fedavgm, fedkseed, fedprox, fedyogi, scaffold',
 	);
 	expect(() => registry.strategy("__proto__")).toThrow(expect.objectContaining({ code: "UNKNOWN_STRATEGY" }));
 	expect(() => registry.codec(["f8"])).toThrow(

@@ -2,6 +2,7 @@ import { RondoError } from "@rondo/errors";
 import { builtInReducers } from "./built-in-reducers.js";
 import { builtInCodecs } from "./codec-options.js";
 import type { AnyStrategy, Codec, Lane, Reducer } from "./contract.js";
+import { ef21 } from "./strategies/ef21.js";
 import { fedadagrad } from "./strategies/fedadagrad.js";
 import { fedadam } from "./strategies/fedadam.js";
 import { fedavg } from "./strategies/fedavg.js";
@@ -14,6 +15,7 @@ import { scaffold } from "./strategies/scaffold.js";
 /** Every strategy that comes with Rondo. A file in `strategies/` that is missing here fails a test. */
 // biome-ignore format: one line per strategy
 export const builtInStrategies: readonly AnyStrategy[] = [
+	ef21,
 	fedadagrad,
 	fedadam,
 	fedavg,
