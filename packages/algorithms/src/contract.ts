@@ -130,7 +130,7 @@ export interface Folded<T extends Types = Types> {
 	readonly weight: number;
 	/** Number of reports. */
 	readonly count: number;
-	/** In client-id order; empty unless `needs.reads` is "reports". */
+	/** In client-id order; empty where the strategy reads lanes only (`readsOf`). */
 	readonly reports: readonly Received<T>[];
 }
 
@@ -301,6 +301,8 @@ export interface Strategy<T extends Types = Types> {
 	/** JSON Schema of the options (draft 7, `additionalProperties: false`, a default for every option). */
 	readonly schema: object;
 	readonly needs: Needs;
+	/** Where it depends on the options what `finish` reads. Absent: `needs.reads`, whatever the options. */
+	reads?(config: T["config"]): Needs["reads"];
 	/** Checks that JSON Schema cannot express. @throws INVALID_ARGUMENT that names option and value. */
 	check?(config: T["config"], layout: Layout): void;
 	bounds(config: T["config"], layout: Layout): Bounds;

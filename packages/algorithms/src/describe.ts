@@ -17,7 +17,12 @@ type Options = readonly (readonly [name: string, option: OptionSchema])[];
 export function describeStrategies(strategies: readonly AnyStrategy[] = builtInStrategies): string {
 	const overview = table(
 		["Strategy", "What it is", "Asks of the trainer", "Server reads"],
-		strategies.map((s) => [`[\`${s.name}\`](#${s.name}) version ${s.version}`, s.summary, s.needs.trainer, s.needs.reads]),
+		strategies.map((s) => [
+			`[\`${s.name}\`](#${s.name}) version ${s.version}`,
+			s.summary,
+			s.needs.trainer,
+			s.reads === undefined ? s.needs.reads : "by options",
+		]),
 	);
 	// One table for what all have in common: the very same schema object.
 	const shared = (strategies[0] ? optionsOf(strategies[0]) : []).filter(([name, option]) =>

@@ -55,5 +55,6 @@ export {
 	vecsIn,
 } from "./plain.js";
 export { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducer-options.js";
+export { readsOf } from "./reads.js";
 export { builtInCodecs, builtInStrategies, createRegistry, type Registry } from "./registry.js";
 export { checkUpdate, type UpdateOptions, updateLane, updateProperties } from "./update-lane.js";

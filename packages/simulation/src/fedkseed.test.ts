@@ -1,5 +1,5 @@
 import { type AnyStrategy, builtInStrategies, bytesOf, type Client, contentDigest, decodePlain, type Work } from "@rondo/algorithms";
-import { perturb, perturbations, randomFrom } from "@rondo/kernels";
+import { perturb, perturbations, randomFrom, unpackBits } from "@rondo/kernels";
 import { replayRun, type TaskState } from "@rondo/rounds";
 import { layoutOf } from "@rondo/tensors";
 import { describe, expect, test } from "vitest";
@@ -102,7 +102,8 @@ describe.each(["uniform", "pro"] as const)("FedKSeed, %s", (sampling) => {
 		const z = perturbations(randomFrom(new Uint8Array(32).fill(0x0a)).at("z"), "noise/2");
 		const mean = new Float64Array(WIDTH);
 		for (const { header, numExamples } of works.values()) {
-			const [candidates, gradients] = header as [Uint16Array, Float32Array];
+			const [packed, gradients] = header as [Uint8Array, Float32Array];
+			const candidates = unpackBits(packed, 6, gradients.length);
 			const final = options.initial.slice();
 			for (const [i, k] of candidates.entries()) perturb(final, -0.02 * gradients[i]!, z, k, final);
 			for (let j = 0; j < WIDTH; j++) mean[j]! += (numExamples / 10) * final[j]!;

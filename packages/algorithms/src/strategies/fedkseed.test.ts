@@ -1,31 +1,42 @@
-import { RondoError } from "@rondo/errors";
-import { perturb, perturbations, randomFromSeed, uniformBelow } from "@rondo/kernels";
+import { perturb, randomFromSeed, uniformBelow } from "@rondo/kernels";
 import { expect, it } from "vitest";
+import { familyOf, OPTIONS, play, signsOf, stepsOf } from "../../test/fedkseed-runs.js";
 import { atOf, clientOf, deviceOf, foldOf, memoryData, playRound, quadratic, type Run, runOf, trainerOf } from "../../test/fixture.js";
 import { batchOf, devicesOf, EXAMPLES, gap, lossAndGradient, WEIGHTS } from "../../test/problems.js";
 import type { Outcome } from "../contract.js";
 import { encodePlain } from "../plain.js";
-import { type FedKSeedTypes, fedkseed, samplingWeights } from "./fedkseed.js";
+import { type FedKSeedTypes, fedkseed } from "./fedkseed.js";
 
-const OPTIONS = { candidates: 16, localSteps: 8, learningRate: 0.125, epsilon: 2 ** -7, batchSize: 100, cohortSize: 3, maxExamples: 64 };
 const D = WEIGHTS.length;
-
-const familyOf = (run: Run<FedKSeedTypes>) => perturbations(run.shared.at("z"), run.config.noise);
-const signsOf = (run: Run<FedKSeedTypes>, k: number): number[] => {
-	const zeros = new Float32Array(run.layout.length);
-	perturb(zeros, 1, familyOf(run), k, zeros);
-	return [...zeros];
-};
 const moved = (weights: readonly number[], scale: number, z: readonly number[]) => weights.map((w, j) => w + scale * z[j]!);
 const totalExamples = Object.values(EXAMPLES).reduce((n, { rows }) => n + rows.length, 0);
 
+/** The learning rates of the tests' schedules, from their definitions. */
+const RATES: { readonly [schedule: string]: (round: number) => number } = {
+	constant: () => 0.125,
+	linear: (round) => 0.125 - (0.125 - 0.025) * Math.min(1, (round - 1) / 4),
+	cosine: (round) => 0.025 + 0.1 * 0.5 * (1 + Math.cos((Math.PI * Math.min(4, round - 1)) / 4)),
+	"inverse-sqrt": (round) => Math.max(0.025, 0.125 / Math.sqrt(1 + (round - 1) / 4)),
+};
+
+/** A scalar as it travels, from the definition of its form. */
+function traveled(scalars: string, g: number): number {
+	if (scalars === "f32") return g;
+	if (scalars === "f16") {
+		const unit = 2 ** (Math.floor(Math.log2(Math.abs(g))) - 10);
+		return unit * Math.round(g / unit);
+	}
+	return Math.sign(g) * Math.exp(Math.round(8 * Math.log(Math.abs(g))) / 8);
+}
+
 /** The paper's equations in float64, one global model per round. Only z and the raw draws come from the kernels. */
 function reference(run: Run<FedKSeedTypes>, rounds: number): number[][] {
-	const { candidates: K, localSteps, learningRate, epsilon, sampling, importanceClip } = run.config;
-	const z = Array.from({ length: K }, (_, k) => signsOf(run, k));
-	const history = Array.from({ length: K }, () => [0]);
-	const coefficient = new Array<number>(K).fill(0);
-	const modelNow = () => WEIGHTS.map((w, j) => w - coefficient.reduce((sum, a, k) => sum + a * z[k]![j]!, 0));
+	const { candidates: K, localSteps, epsilon, sampling, importanceClip, schedule, scalars, rebaseEvery } = run.config;
+	let z = Array.from({ length: K }, (_, k) => signsOf(run, k));
+	let history = Array.from({ length: K }, () => [0]);
+	let coefficient = new Array<number>(K).fill(0);
+	let base: number[] = WEIGHTS;
+	const modelNow = () => base.map((w, j) => w - coefficient.reduce((sum, a, k) => sum + a * z[k]![j]!, 0));
 	const models: number[][] = [];
 	for (let round = 1; round <= rounds; round++) {
 		const v = history.map((values) => values.reduce((sum, g) => sum + g, 0) / values.length);
@@ -33,6 +44,7 @@ function reference(run: Run<FedKSeedTypes>, rounds: number): number[][] {
 		const p = v.map((x) => Math.exp((x - low) / (high - low + 1e-10)));
 		const weights = p.map((x) => (sampling === "pro" ? Math.round((255 * x) / Math.max(...p)) : 1));
 		const start = modelNow();
+		const learningRate = RATES[schedule]!(round);
 		for (const [id, { rows }] of Object.entries(EXAMPLES)) {
 			let local = start;
 			const random = randomFromSeed(`secret of ${id}`).at("task", round, "candidates");
@@ -45,42 +57,71 @@ function reference(run: Run<FedKSeedTypes>, rounds: number): number[][] {
 				let k = 0;
 				while (ticket >= weights[k]!) ticket -= weights[k++]!;
 				const loss = (w: readonly number[]) => lossAndGradient(w, batchOf(id))[0];
-				const g = (loss(moved(local, epsilon, z[k]!)) - loss(moved(local, -epsilon, z[k]!))) / (2 * epsilon);
+				const g = traveled(scalars, (loss(moved(local, epsilon, z[k]!)) - loss(moved(local, -epsilon, z[k]!))) / (2 * epsilon));
 				local = moved(local, -learningRate * g, z[k]!);
 				coefficient[k]! += (rows.length / totalExamples) * learningRate * g;
 				history[k]!.push(Math.min(Math.abs(g), importanceClip));
 			}
 		}
 		models.push(modelNow());
+		if (rebaseEvery > 0 && round % rebaseEvery === 0) {
+			base = modelNow();
+			z = Array.from({ length: K }, (_, k) => signsOf(run, k, round / rebaseEvery));
+			history = history.map(() => [0]);
+			coefficient = coefficient.map(() => 0);
+		}
 	}
 	return models;
 }
 
-async function play(
-	run: Run<FedKSeedTypes>,
-	rounds: number,
-	devices = devicesOf(),
-): Promise<{ state: FedKSeedTypes["state"]; model: Float32Array }[]> {
-	let state = fedkseed.init(atOf(run));
-	const played: { state: FedKSeedTypes["state"]; model: Float32Array }[] = [];
-	for (let round = 1; round <= rounds; round++) {
-		const { outcome, model } = await playRound(run, state, round, devices);
-		state = outcome.state;
-		played.push({ state, model });
-	}
-	return played;
+const PRO = { sampling: "pro", importanceClip: 0.25 };
+const VARIANTS: readonly object[] = [
+	{},
+	PRO,
+	{ noise: "noise/1" },
+	{ ...PRO, noise: "noise/1" },
+	{ rebaseEvery: 2 },
+	{ ...PRO, noise: "noise/1", rebaseEvery: 2 },
+	...Object.keys(RATES).map((schedule) => ({ schedule, scheduleRounds: 4, finalLearningRate: 0.025 })),
+];
+for (const options of VARIANTS) {
+	it(`five rounds agree with the equations (${JSON.stringify(options)})`, async () => {
+		const run = runOf(fedkseed, { ...OPTIONS, ...options }, WEIGHTS);
+		const expected = reference(run, 5);
+		(await play(run, 5)).forEach(({ model }, i) => {
+			expect(gap(model, expected[i]!)).toBeLessThan(2e-6);
+		});
+		expect(gap(expected[4]!, WEIGHTS)).toBeGreaterThan(0.1);
+		expect(gap(expected[4]!, expected[3]!)).toBeGreaterThan(0.005);
+	});
 }
 
-const PRO = { sampling: "pro", importanceClip: 0.25 };
-for (const options of [OPTIONS, { ...OPTIONS, ...PRO }, { ...OPTIONS, noise: "noise/1" }, { ...OPTIONS, ...PRO, noise: "noise/1" }]) {
-	it(`three rounds agree with the equations (${JSON.stringify(options)})`, async () => {
-		const run = runOf(fedkseed, options, WEIGHTS);
-		const expected = reference(run, 3);
-		(await play(run, 3)).forEach(({ model }, i) => {
-			expect(gap(model, expected[i]!)).toBeLessThan(1e-6);
+it("schedules and new candidates make a difference", () => {
+	const last = [...VARIANTS.slice(4, 5), ...VARIANTS.slice(-4)].map(
+		(options) => reference(runOf(fedkseed, { ...OPTIONS, ...options }, WEIGHTS), 5)[4]!,
+	);
+	last.forEach((one, i) => {
+		for (const other of last.slice(i + 1)) expect(gap(one, other)).toBeGreaterThan(1e-3);
+	});
+});
+
+// A scalar near the middle of two codes may fall to either side in float32: what is compared is the first round's steps.
+for (const scalars of ["f16", "byte"] as const) {
+	it(`steps are taken with the gradient that travels (${scalars})`, async () => {
+		const run = runOf(fedkseed, { ...OPTIONS, scalars }, WEIGHTS);
+		const task = fedkseed.task(fedkseed.init(atOf(run)), undefined, atOf(run));
+		const device = devicesOf()[0]!;
+		const { candidates, gradients } = stepsOf(run, await fedkseed.train(task, clientOf(run, device)));
+		let local: readonly number[] = WEIGHTS;
+		candidates.forEach((k, i) => {
+			const z = signsOf(run, k);
+			const loss = (w: readonly number[]) => lossAndGradient(w, batchOf("ann"))[0];
+			const g = (loss(moved(local, OPTIONS.epsilon, z)) - loss(moved(local, -OPTIONS.epsilon, z))) / (2 * OPTIONS.epsilon);
+			expect(Math.abs(gradients[i]! / traveled(scalars, g) - 1)).toBeLessThan(1e-6);
+			expect(Math.abs(gradients[i]! / g - 1)).toBeGreaterThan(1e-6);
+			local = moved(local, -OPTIONS.learningRate * gradients[i]!, z);
 		});
-		expect(gap(expected[2]!, WEIGHTS)).toBeGreaterThan(0.1);
-		expect(gap(expected[2]!, expected[1]!)).toBeGreaterThan(0.01);
+		expect(candidates).toHaveLength(OPTIONS.localSteps);
 	});
 }
 
@@ -89,27 +130,12 @@ it("pro draws otherwise than uniform once importances differ", async () => {
 	expect(gap(reference(uniform, 3)[2]!, reference(pro, 3)[2]!)).toBeGreaterThan(1e-3);
 });
 
-it("turns importances into chances as the paper does", () => {
-	const ones = new Float64Array(4).fill(1);
-	const weights = samplingWeights(Float64Array.of(0, 10, 40, 1000), ones);
-	expect([...weights]).toEqual([94, 95, 98, 255]);
-	const total = weights.reduce((sum, w) => sum + w);
-	expect(
-		gap(
-			[...weights].map((w) => w / total),
-			[0.1733, 0.1751, 0.1804, 0.4712],
-		),
-	).toBeLessThan(0.001);
-	expect([...samplingWeights(Float64Array.of(5, 10, 15, 20), Float64Array.of(1, 2, 3, 4))]).toEqual([255, 255, 255, 255]);
-	expect([...samplingWeights(Float64Array.of(7), Float64Array.of(3))]).toEqual([255]);
-});
-
 it("on ½‖w‖² the scalar gradient is z·w, and g·z averages to the gradient", async () => {
 	const weights = [0.5, -0.25, 1.5, 0.125];
 	const run = runOf(fedkseed, { candidates: 65_536, localSteps: 10_000, learningRate: 1e-12, epsilon: 2 ** -6 }, weights);
 	const device = deviceOf("a", memoryData([[0, 0, 0, 0]]), trainerOf(quadratic));
 	const task = fedkseed.task(fedkseed.init(atOf(run)), undefined, atOf(run));
-	const [candidates, gradients] = (await fedkseed.train(task, clientOf(run, device))).header;
+	const { candidates, gradients } = stepsOf(run, await fedkseed.train(task, clientOf(run, device)));
 	const mean = [0, 0, 0, 0];
 	candidates.forEach((k, i) => {
 		const z = signsOf(run, k);
@@ -132,7 +158,7 @@ it("the rebuilt model is the weighted mean of the clients' final weights", async
 	const mean = new Float64Array(D);
 	for (const work of works) {
 		const local = first!.model.slice();
-		const [candidates, gradients] = work.header;
+		const { candidates, gradients } = stepsOf(run, work);
 		candidates.forEach((k, i) => {
 			perturb(local, -OPTIONS.learningRate * gradients[i]!, familyOf(run), k, local);
 		});
@@ -162,51 +188,6 @@ it("gives the same bytes whatever the order of the reports", async () => {
 	}
 });
 
-const INDEPENDENT = { ...OPTIONS, noise: "noise/1" };
-
-it("with structured candidates devices keep nothing and assemble the same bytes as the server", async () => {
-	const run = runOf(fedkseed, OPTIONS, WEIGHTS);
-	const devices = devicesOf();
-	const { state, model } = (await play(run, 4, devices)).at(-1)!;
-	const task = fedkseed.task(state, undefined, atOf(run, 5));
-	for (const device of [devices[0]!, devicesOf()[0]!]) expect(await fedkseed.assemble!(task, clientOf(run, device, 5))).toEqual(model);
-	expect(devices[0]!.cache.size).toBe(0);
-});
-
-it("a device that goes on, one that joins late, and one that lost its cache or its blobs assemble the same bytes as the server", async () => {
-	const run = runOf(fedkseed, INDEPENDENT, WEIGHTS);
-	const devices = devicesOf();
-	const played = await play(run, 4, devices);
-	const { state, model } = played.at(-1)!;
-	const task = fedkseed.task(state, undefined, atOf(run, 5));
-	const assembled = async (device: (typeof devices)[number]) => fedkseed.assemble!(task, clientOf(run, device, 5));
-
-	expect(devices[0]!.cache.size).toBe(1);
-	expect(await assembled(devices[0]!)).toEqual(model);
-	expect(await assembled(devicesOf()[0]!)).toEqual(model);
-	devices[1]!.cache.clear();
-	expect(await assembled(devices[1]!)).toEqual(model);
-	for (const key of devices[2]!.cache.keys()) devices[2]!.cache.set(key, { ledger: null, sum: 7 });
-	expect(await assembled(devices[2]!)).toEqual(model);
-
-	const lost = devices[0]!;
-	const client = clientOf(run, lost, 5);
-	lost.store.forget();
-	const reading: typeof client.read = (vec) =>
-		vec.dtype === "f64" ? Promise.reject(new RondoError("NOT_FOUND", "the blob is gone")) : client.read(vec);
-	expect(await fedkseed.assemble!(task, { ...client, read: reading })).toEqual(model);
-	await expect(fedkseed.assemble!(task, { ...client, read: () => Promise.reject(new TypeError("defect")) })).rejects.toThrow("defect");
-});
-
-it("another run seed does not meet the cache of the first", async () => {
-	const devices = devicesOf();
-	const [one, two] = [runOf(fedkseed, INDEPENDENT, WEIGHTS, "one"), runOf(fedkseed, INDEPENDENT, WEIGHTS, "two")];
-	await play(one, 2, devices);
-	const shared = await play(two, 2, devices);
-	const fresh = await play(runOf(fedkseed, INDEPENDENT, WEIGHTS, "two"), 2);
-	expect(shared.map(({ model }) => model)).toEqual(fresh.map(({ model }) => model));
-});
-
 it("skips steps without a usable gradient and counts them", async () => {
 	const run = runOf(fedkseed, { ...OPTIONS, localSteps: 6, maxAbsGradient: 100 }, WEIGHTS);
 	const task = fedkseed.task(fedkseed.init(atOf(run)), undefined, atOf(run));
@@ -215,7 +196,7 @@ it("skips steps without a usable gradient and counts them", async () => {
 	let call = 0;
 	const trainer = { ...devicesOf()[0]!.trainer, loss: async () => losses[call++ % losses.length]! };
 	const work = await fedkseed.train(task, clientOf(run, { ...devicesOf()[0]!, trainer }));
-	const [candidates, gradients] = work.header;
+	const { candidates, gradients } = stepsOf(run, work);
 	expect([...gradients]).toEqual([-32, 64, 0]);
 	expect(candidates).toHaveLength(3);
 	expect(work.metrics).toEqual({ loss: (1.25 + 1.5 + 1) / 3, skippedSteps: 3 });
@@ -234,7 +215,7 @@ it("skips steps without a usable gradient and counts them", async () => {
 it("one step of one client moves the weights by −learningRate · g · z", async () => {
 	const run = runOf(fedkseed, { ...OPTIONS, localSteps: 1, cohortSize: 1 }, WEIGHTS);
 	const { works, model, outcome } = await playRound(run, fedkseed.init(atOf(run)), 1, devicesOf().slice(0, 1));
-	const [candidates, gradients] = works[0]!.header;
+	const { candidates, gradients } = stepsOf(run, works[0]!);
 	expect(gap(model, moved(WEIGHTS, -OPTIONS.learningRate * gradients[0]!, signsOf(run, candidates[0]!)))).toBeLessThan(1e-7);
 	expect(outcome.publish).toEqual(outcome.state.ledger);
 	expect(outcome.metrics).toMatchObject({ changedCandidates: 1 });

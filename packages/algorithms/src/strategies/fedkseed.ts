@@ -2,36 +2,54 @@ import { isRondoError, RondoError } from "@rondo/errors";
 import {
 	addLedger,
 	applySum,
+	fromHex,
 	NOISE_KINDS,
 	type NoiseKind,
 	type Perturbations,
 	perturb,
 	perturbations,
-	portableExp,
 	type Random,
 	rebuild,
+	toHex,
 	uniformBelow,
 	weightedDraw,
 } from "@rondo/kernels";
 import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../cohort.js";
-import type { At, Client, Lane, Strategy, Types } from "../contract.js";
+import type { At, Client, Io, Lane, Strategy, Types } from "../contract.js";
+import { addToLedger, isPowerOfTwo } from "../ledger.js";
+import { type LedgerMemory, recallLedger, recallSum } from "../ledger-memory.js";
+import { advanceLedger, emptyLedger, type LedgerOffer, type LedgerState, largestOffers, offerLedger, readLedger } from "../ledger-sync.js";
 import { checkCancelled, requireExamples } from "../local-sgd.js";
-import { encodePlain, isVec, type Plain, type Vec, vecOf } from "../plain.js";
+import { encodePlain, type Vec, vecOf } from "../plain.js";
+import { cappedMean, trimmedSparseMean } from "../robust-sums.js";
+import { samplingWeights } from "../sampling-weights.js";
+import { roundScalar, SCALAR_KINDS, type ScalarKind } from "../scalar-codec.js";
+import { checkSchedule, learningRateAt, type ScheduleOptions, scheduleProperties } from "../schedule.js";
+import { largestReport, packSteps, type StepReport, unpackSteps } from "../step-report.js";
 
 /** Options of FedKSeed. */
-export interface FedKSeedConfig extends CohortOptions {
+export interface FedKSeedConfig extends CohortOptions, ScheduleOptions {
 	/** K, the number of candidate perturbations. */
 	readonly candidates: number;
 	/** How they are made: "noise/1" independent, "noise/2" structured (docs/shared-randomness.md). */
 	readonly noise: NoiseKind;
 	/** τ, steps per client and round. */
 	readonly localSteps: number;
-	readonly learningRate: number;
 	/** Distance of the two points of a step from the weights, along ±1 directions. */
 	readonly epsilon: number;
 	readonly batchSize: number;
 	/** "uniform": FedKSeed. "pro": FedKSeed-Pro. */
 	readonly sampling: "uniform" | "pro";
+	/** How the scalar gradients of a report travel. */
+	readonly scalars: ScalarKind;
+	/** Commits after which the model becomes the new w_0, with new candidates; 0: never. */
+	readonly rebaseEvery: number;
+	/** How the clients' sums become one. */
+	readonly aggregation: "mean" | "trimmed-mean" | "norm-cap";
+	/** "trimmed-mean": the share of a candidate's values that is left out at each end. */
+	readonly trim: number;
+	/** "norm-cap": largest norm of a client's sums; 0: the median of the norms. */
+	readonly normCap: number;
 	/** Value of one unit of the ledger, a power of two. */
 	readonly unit: number;
 	/** c: larger scalar gradients count as this in a candidate's importance. */
@@ -40,81 +58,76 @@ export interface FedKSeedConfig extends CohortOptions {
 	readonly maxAbsGradient: number;
 }
 
-/** Vec of K coefficients, whole numbers of `unit`; under "pro" also the sums and counts behind the importances, K each. */
-type State = { readonly ledger: Vec<"i32"> } | { readonly ledger: Vec<"i32">; readonly h: Vec<"f64">; readonly n: Vec<"f64"> };
+/** Where an epoch after the first started: from these weights, to which `previous`, the last ledger of the epoch before, led. */
+type Basis = { readonly epoch: number; readonly base: Vec<"f32">; readonly previous: Vec<"i32"> };
+
+/** Sums and counts of clipped |gradient| behind the importances, K each. */
+type Importance = { readonly h: Vec<"f64">; readonly n: Vec<"f64"> };
+
+/** K coefficients, whole numbers of `unit`; null in the first epoch, and unless candidates are drawn by importance. */
+type State = LedgerState & { readonly basis: Basis | null; readonly importance: Importance | null };
+
+/** By digest, because most clients have or can make what it names: the epoch, its base, and the last ledger of the one before. */
+type BasisOffer = readonly [epoch: number, base: Uint8Array, previous: Uint8Array];
 
 /** Types of FedKSeed. */
 export interface FedKSeedTypes extends Types {
 	config: FedKSeedConfig;
 	state: State;
 	member: null;
-	/** An array, not a map: names would be a tenth of it. */
-	task: readonly [ledger: Vec<"i32">] | readonly [ledger: Vec<"i32">, samplingWeights: Vec<"u8">];
-	/** Per step: the candidate and its scalar gradient, in the order of the steps. */
-	report: readonly [candidates: Uint16Array, gradients: Float32Array];
+	/** Arrays, not maps: names would be a tenth of it. */
+	task: readonly [ledger: LedgerOffer, samplingWeights: Vec<"u8"> | null, basis: BasisOffer | null];
+	report: StepReport;
 	carry: null;
 }
 
-const INT32_MAX = 2 ** 31 - 1;
-const INT32_MIN = -(2 ** 31);
-const MAX_SAMPLING_WEIGHT = 255;
 /** Room for the rounding of up to 10^4 float64 additions in a sum that may reach its bound. */
 const ROUNDING_ROOM = 1 + 2 ** -32;
 /** Average of min |gradient| that a candidate starts with, as one observation: grad_initial of the authors' code. */
 const FIRST_OBSERVATION = 0;
+/** Largest finite number of half precision. */
+const MAX_FLOAT16 = 65_504;
 
-/**
- * The chance of each candidate under FedKSeed-Pro as whole numbers from 94 to 255: proportional to softmax(u), where
- * v_k = h_k / n_k and u_k = (v_k − min v) / (max v − min v + 1e-10). All chances lie within a factor e, so one byte
- * holds them to 0.3 %.
- * @param h sums of clipped |gradient| per candidate
- * @param n numbers of them, at least 1 each
- */
-export function samplingWeights(h: Float64Array, n: Float64Array): Uint8Array {
-	const importance = h.map((sum, k) => sum / n[k]!);
-	let low = Number.POSITIVE_INFINITY;
-	let high = Number.NEGATIVE_INFINITY;
-	for (const v of importance) {
-		low = Math.min(low, v);
-		high = Math.max(high, v);
-	}
-	const exps = importance.map((v) => portableExp((v - low) / (high - low + 1e-10)));
-	const largest = portableExp((high - low) / (high - low + 1e-10));
-	return Uint8Array.from(exps, (e) => Math.max(1, Math.round((MAX_SAMPLING_WEIGHT * e) / largest)));
-}
-
-/** The candidates of a run. */
-const candidatesOf = (shared: Random, { noise }: FedKSeedConfig): Perturbations => perturbations(shared.at("z"), noise);
+/** The candidates of an epoch of a run. */
+const candidatesOf = (shared: Random, { noise }: FedKSeedConfig, epoch: number): Perturbations =>
+	perturbations(epoch === 0 ? shared.at("z") : shared.at("z", "epoch", epoch), noise);
 
 /**
  * FedKSeed and FedKSeed-Pro: Qin, Chen, Qian, Ding, Li, Deng, "Federated Full-Parameter Tuning of Billion-Sized Language
  * Models with Communication Cost under 18 Kilobytes", ICML 2024, arXiv:2312.06353.
  *
  * The model is w = w_0 − unit · Σ_k ledger[k] · z_k for K fixed perturbations z_k that everyone regenerates from the
- * public run seed; the ledger of K integers is all that is kept and sent. A client takes τ steps: draw k,
- * g = (L(w + ε z_k) − L(w − ε z_k)) / 2ε on one batch (SPSA, Spall 1992), w ← w − learningRate · g · z_k; it reports the
- * pairs (k, g). The server adds the weighted mean over clients of Σ learningRate · g to each ledger entry. The rebuilt
+ * public run seed; the ledger of K integers is all that is kept and sent. In round r a client takes τ steps: draw k,
+ * g = (L(w + ε z_k) − L(w − ε z_k)) / 2ε on one batch (SPSA, Spall 1992), w ← w − η_r · g · z_k; it reports the
+ * pairs (k, g). The server adds the weighted mean over clients of Σ η_r · g to each ledger entry. The rebuilt
  * model is then the weighted mean of the clients' final weights.
  *
  * Departs from the paper: z_k is ±1 instead of Gaussian (same first two moments, exact on every machine) and, unless
  * `noise` says otherwise, orthogonal to the others within blocks of the model, so that all K are applied by one fast
- * transform (docs/structured-perturbations.md); the learning rate is inside the ledger, so that it need not stay
- * constant; weights are numbers of examples, not of batches; no weight decay, which a ledger cannot express; steps whose
+ * transform (docs/structured-perturbations.md); the learning rate is inside the ledger, so that it may follow a `schedule`;
+ * weights are numbers of examples, not of batches; no weight decay, which a ledger cannot express; steps whose
  * loss is not finite, or whose gradient is beyond maxAbsGradient, are skipped and counted. Pro: the clients draw from
  * one-byte chances (`samplingWeights`).
+ *
+ * Beyond the paper, each by an option: `scalars` rounds g before the step is taken, so that the report still describes it;
+ * `rebaseEvery` starts an epoch with the model as w_0, new candidates and an empty ledger, as a fixed set spans K dimensions
+ * only; `aggregation` replaces the mean by robust ones (`trimmedSparseMean`, `cappedMean`), for which every client counts the
+ * same. A client downloads the changes since the ledger it has where they are smaller (`readLedger`), and makes the
+ * base of an epoch itself when it has the one before.
  * Limit case: one step of one client moves the weights by −learningRate · g · z_k.
  */
 export const fedkseed: Strategy<FedKSeedTypes> = {
 	name: "fedkseed",
-	version: 2,
+	version: 3,
 	summary: "Zeroth-order tuning with K shared seeds, kilobytes a round whatever the model (Qin et al., ICML 2024, arXiv:2312.06353).",
 	about: {
 		paper:
 			"Qin, Chen, Qian, Ding, Li, Deng, Federated Full-Parameter Tuning of Billion-Sized Language Models with Communication Cost under 18 Kilobytes, ICML 2024, arXiv:2312.06353",
 		chooseWhen:
 			"For tuning a pretrained model, above all a large one, over thin links or on devices without memory for gradients: both directions take kilobytes whatever the model. A model trained from nothing needs many more steps than gradients would.",
-		bytesUp: "6·localSteps",
-		bytesDown: "4·candidates (5·candidates under pro)",
+		bytesUp: "localSteps·(4 + ⌈log2 candidates⌉/8); 2 or 1 instead of 4 with scalars f16 or byte",
+		bytesDown:
+			"4·candidates, or some 4 for each that changed since the client's last ledger where that is less (candidates more under pro; 4·d once for a client that missed a whole epoch of rebaseEvery rounds)",
 	},
 	schema: cohortSchema({
 		candidates: {
@@ -132,9 +145,44 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 		},
 		localSteps: { type: "integer", minimum: 1, maximum: 10_000, default: 200, description: "steps per client and round, τ in the paper" },
 		learningRate: { type: "number", exclusiveMinimum: 0, maximum: 1000, default: 0.001, description: "step size" },
+		...scheduleProperties,
 		epsilon: { type: "number", exclusiveMinimum: 0, maximum: 1, default: 0.001, description: "distance of the two evaluation points" },
 		batchSize: { type: "integer", minimum: 1, maximum: 1_000_000, default: 32, description: "examples per step" },
 		sampling: { type: "string", enum: ["uniform", "pro"], default: "uniform", description: "how candidates are drawn; pro: by importance" },
+		scalars: {
+			type: "string",
+			enum: [...SCALAR_KINDS],
+			default: "f32",
+			description: "how gradients travel; byte: sign and logarithm in steps of 1/8, within 6.5 %",
+		},
+		rebaseEvery: {
+			type: "integer",
+			minimum: 0,
+			maximum: 1_000_000,
+			default: 0,
+			description: "commits after which the model becomes the new w0, with new candidates; 0: never",
+		},
+		aggregation: {
+			type: "string",
+			enum: ["mean", "trimmed-mean", "norm-cap"],
+			default: "mean",
+			description: "how clients' sums become one: by weight, trimmed for each candidate, or each cut to a norm",
+		},
+		trim: {
+			type: "number",
+			minimum: 0,
+			exclusiveMaximum: 0.5,
+			maximum: 0.5,
+			default: 0.2,
+			description: "share of a candidate's values left out at each end (trimmed-mean)",
+		},
+		normCap: {
+			type: "number",
+			minimum: 0,
+			maximum: 1e9,
+			default: 0,
+			description: "largest norm of a client's sums (norm-cap); 0: the median of the norms",
+		},
 		unit: { type: "number", exclusiveMinimum: 0, maximum: 1, default: 2 ** -30, description: "value of one ledger unit, a power of two" },
 		importanceClip: {
 			type: "number",
@@ -151,30 +199,38 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 			description: "largest magnitude of a gradient that a report may hold",
 		},
 	}),
-	needs: { reads: "lanes", trainer: "loss" },
+	needs: { reads: "reports", trainer: "loss" },
+	reads: ({ aggregation }) => (aggregation === "mean" ? "lanes" : "reports"),
 
 	check(config) {
 		checkCohort(config);
-		if (!isPowerOfTwo(config.unit)) {
-			throw new RondoError("INVALID_ARGUMENT", `option unit of fedkseed must be a power of two from 2^-60 to 1, got ${config.unit}`);
+		checkSchedule(config);
+		const { unit, scalars, maxAbsGradient } = config;
+		if (!isPowerOfTwo(unit)) {
+			throw new RondoError("INVALID_ARGUMENT", `option unit of fedkseed must be a power of two from 2^-60 to 1, got ${unit}`);
+		}
+		if (scalars === "f16" && maxAbsGradient > MAX_FLOAT16) {
+			throw new RondoError(
+				"INVALID_ARGUMENT",
+				`option maxAbsGradient of fedkseed must be at most ${MAX_FLOAT16} with scalars f16, got ${maxAbsGradient}`,
+			);
 		}
 	},
 
-	bounds({ candidates, localSteps, sampling }) {
-		const pro = sampling === "pro";
-		const ledger = vecOf("i32", candidates, "0".repeat(64));
+	bounds(config, layout) {
+		const { candidates, sampling, rebaseEvery } = config;
+		const digest = "0".repeat(64);
+		const chances = sampling === "pro" ? vecOf("u8", candidates, digest) : null;
+		const basis: BasisOffer | null = rebaseEvery > 0 ? [Number.MAX_SAFE_INTEGER, new Uint8Array(32), new Uint8Array(32)] : null;
+		const tasks = largestOffers(candidates).map((offer) => encodePlain([offer, chances, basis]).length);
 		return {
-			task: encodePlain(pro ? [ledger, vecOf("u8", candidates, "0".repeat(64))] : [ledger]).length,
-			download: (pro ? 5 : 4) * candidates,
-			report: encodePlain([new Uint16Array(localSteps), new Float32Array(localSteps)]).length,
+			task: Math.max(...tasks),
+			download: (sampling === "pro" ? 5 : 4) * candidates + (rebaseEvery > 0 ? 4 * layout.length : 0),
+			report: encodePlain(largestReport(config)).length,
 		};
 	},
 
-	init({ config, io }) {
-		const filled = (value: number) => io.write("f64", config.candidates, (from, to) => new Float64Array(to - from).fill(value));
-		const ledger = io.write("i32", config.candidates, (from, to) => new Int32Array(to - from));
-		return config.sampling === "pro" ? { ledger, h: filled(FIRST_OBSERVATION), n: filled(1) } : { ledger };
-	},
+	init: ({ config, io }) => ({ ...emptyLedger(io, config.candidates), basis: null, importance: noImportance(config, io) }),
 
 	plan(_state, { config }) {
 		const { localSteps, learningRate, maxAbsGradient, importanceClip, sampling } = config;
@@ -185,68 +241,66 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 	},
 
 	task(state, _member, { io }) {
-		if (!("h" in state)) return [state.ledger];
-		const weights = samplingWeights(io.read(state.h), io.read(state.n));
-		return [state.ledger, io.write("u8", weights.length, (from, to) => weights.subarray(from, to))];
+		const { importance, basis } = state;
+		const weights = importance === null ? undefined : samplingWeights(io.read(importance.h), io.read(importance.n));
+		return [
+			offerLedger(state),
+			weights === undefined ? null : io.write("u8", weights.length, (from, to) => weights.subarray(from, to)),
+			basis === null ? null : [basis.epoch, fromHex(basis.base.sha256), fromHex(basis.previous.sha256)],
+		];
 	},
 
 	unpack(header, _plan, { config }) {
-		const [candidates, gradients] = checkHeader(header, config);
+		const { candidates, gradients, round } = unpackSteps(header, config);
+		// Of the round that the client trained in, which need not be the one that its report lands in.
+		const learningRate = learningRateAt(config, round);
 		const a = new Float64Array(config.candidates);
 		const h = new Float64Array(config.candidates);
 		const n = new Float64Array(config.candidates);
 		for (let i = 0; i < candidates.length; i++) {
 			const k = candidates[i]!;
-			a[k]! += config.learningRate * gradients[i]!;
+			a[k]! += learningRate * gradients[i]!;
 			h[k]! += Math.min(Math.abs(gradients[i]!), config.importanceClip);
 			n[k]! += 1;
 		}
 		return config.sampling === "pro" ? { a, h, n } : { a };
 	},
 
-	finish(state, folded, { config, io }) {
-		const a = folded.lanes.a!;
-		const next = io.read(state.ledger).slice();
-		let changed = 0;
-		let peak = 0;
-		for (let k = 0; k < next.length; k++) {
-			// The unit is a power of two: the quotient is exact, and this is the only rounding.
-			const value = next[k]! + Math.round(a[k]! / config.unit);
-			if (!(value >= INT32_MIN && value <= INT32_MAX)) throw overflow(k, value, config.unit);
-			if (value !== next[k]) changed++;
-			peak = Math.max(peak, Math.abs(value));
-			next[k] = value;
-		}
-		const ledger = io.write("i32", next.length, (from, to) => next.subarray(from, to));
+	finish(state, folded, at) {
+		const { config, io, round } = at;
+		const { aggregation, candidates, trim, normCap, unit, rebaseEvery } = config;
+		const sums =
+			aggregation === "mean"
+				? folded.lanes.a!
+				: aggregation === "norm-cap"
+					? cappedMean(folded.reports, "a", candidates, normCap)
+					: trimmedSparseMean(folded.reports, "a", candidates, trim);
+		const before = io.read(state.ledger);
+		const { ledger, changed, peak } = addToLedger(before, sums, unit);
+		const next = advanceLedger(io, state, before, ledger);
 		const plus = (old: Vec<"f64">, add: Float64Array) =>
 			io.write("f64", old.length, (from, to) => io.read(old, from, to).map((value, j) => value + add[from + j]!));
+		const importance = state.importance && { h: plus(state.importance.h, folded.lanes.h!), n: plus(state.importance.n, folded.lanes.n!) };
 		return {
-			state: "h" in state ? { ledger, h: plus(state.h, folded.lanes.h!), n: plus(state.n, folded.lanes.n!) } : { ledger },
-			publish: ledger,
-			metrics: { changedCandidates: changed, ledgerPeak: peak / INT32_MAX },
+			state: next.step === rebaseEvery ? rebased(next.ledger, state.basis, at) : { ...next, basis: state.basis, importance },
+			publish: next.ledger,
+			metrics: { changedCandidates: changed, ledgerPeak: peak, learningRate: learningRateAt(config, round) },
 		};
 	},
 
-	model(state, _member, { io, initial, shared, config }: At<FedKSeedTypes>) {
-		const ledger = io.read(state.ledger);
-		const candidates = candidatesOf(shared, config);
-		return io.write("f32", initial.length, (from, to) => {
-			const out = new Float32Array(to - from);
-			rebuild(io.read(initial, from, to), ledger, config.unit, candidates, out, from);
-			return out;
-		});
-	},
+	model: (state, _member, at) => weightsOf(state.ledger, state.basis, at),
 
 	assemble,
 
 	async train(task, client) {
 		requireExamples(client);
-		const { localSteps, learningRate, epsilon, batchSize, maxAbsGradient } = client.config;
+		const { localSteps, epsilon, batchSize, maxAbsGradient, scalars } = client.config;
+		const learningRate = learningRateAt(client.config, client.round);
 		const weights = await assemble(task, client);
 		const draw = await drawOf(task, client);
-		const family = candidatesOf(client.shared, client.config);
+		const family = candidatesOf(client.shared, client.config, epochOf(task));
 		const scratch = new Float32Array(weights.length);
-		const candidates = new Uint16Array(localSteps);
+		const candidates = new Uint32Array(localSteps);
 		const gradients = new Float32Array(localSteps);
 		let taken = 0;
 		let step = 0;
@@ -259,8 +313,9 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 			const above = await client.trainer.loss(scratch, batch);
 			perturb(weights, -epsilon, family, k, scratch);
 			const below = await client.trainer.loss(scratch, batch);
+			const slope = (above - below) / (2 * epsilon);
 			// Rounded before use, so that the step taken here is the step that the report describes.
-			const gradient = Math.fround((above - below) / (2 * epsilon));
+			const gradient = Math.abs(slope) <= maxAbsGradient ? roundScalar(scalars, slope) : Number.NaN;
 			if (Math.abs(gradient) <= maxAbsGradient) {
 				perturb(weights, -learningRate * gradient, family, k, weights);
 				candidates[taken] = k;
@@ -271,8 +326,9 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 			if (step === localSteps) break;
 		}
 		if (taken === 0) throw new RondoError("NOT_FINITE", `none of ${step} steps had finite losses and a gradient within ±${maxAbsGradient}`);
+		const steps = { candidates: candidates.subarray(0, taken), gradients: gradients.slice(0, taken), round: client.round };
 		return {
-			header: [candidates.slice(0, taken), gradients.slice(0, taken)],
+			header: packSteps(steps, client.config),
 			lanes: {},
 			numExamples: client.data.numExamples,
 			metrics: { loss: totalLoss / taken, skippedSteps: step - taken },
@@ -280,86 +336,92 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 	},
 };
 
+function noImportance({ sampling, candidates }: FedKSeedConfig, io: Io): Importance | null {
+	const filled = (value: number) => io.write("f64", candidates, (from, to) => new Float64Array(to - from).fill(value));
+	return sampling === "pro" ? { h: filled(FIRST_OBSERVATION), n: filled(1) } : null;
+}
+
+/** The global weights of a ledger in the epoch of `basis`. */
+function weightsOf(ledger: Vec<"i32">, basis: Basis | null, { io, initial, shared, config }: At<FedKSeedTypes>): Vec<"f32"> {
+	const entries = io.read(ledger);
+	const candidates = candidatesOf(shared, config, basis?.epoch ?? 0);
+	const base = basis?.base ?? initial;
+	return io.write("f32", base.length, (from, to) => {
+		const out = new Float32Array(to - from);
+		rebuild(io.read(base, from, to), entries, config.unit, candidates, out, from);
+		return out;
+	});
+}
+
+/** The start of an epoch where `previous` ends the one of `basis`. */
+const rebased = (previous: Vec<"i32">, basis: Basis | null, at: At<FedKSeedTypes>): State => ({
+	...emptyLedger(at.io, at.config.candidates),
+	basis: { epoch: (basis?.epoch ?? 0) + 1, base: weightsOf(previous, basis, at), previous },
+	importance: noImportance(at.config, at.io),
+});
+
+const epochOf = ([, , basis]: FedKSeedTypes["task"]): number => (basis === null ? 0 : basis[0]);
+
 /** The weights of the task's ledger; with independent candidates by the change since the last one, where the cache still has it. */
-async function assemble([ledgerVec]: FedKSeedTypes["task"], client: Client<FedKSeedTypes>): Promise<Float32Array> {
-	const ledger = await client.read(ledgerVec);
-	const initial = await client.read(client.initial);
-	const family = candidatesOf(client.shared, client.config);
-	const out = new Float32Array(initial.length);
+async function assemble(task: FedKSeedTypes["task"], client: Client<FedKSeedTypes>): Promise<Float32Array> {
+	const { config, layout } = client;
+	const [offer, , basis] = task;
+	const epoch = epochOf(task);
+	const memory = recallLedger(client, cacheKey(client));
+	const held = memory?.epoch === epoch && memory.ledger.length === config.candidates ? memory : undefined;
+	const base = basis === null ? null : await baseOf(basis, memory, client);
+	const ledger = await readLedger(offer, config.candidates, held, client);
+	const start = await client.read(base ?? client.initial);
+	const family = candidatesOf(client.shared, config, epoch);
+	const out = new Float32Array(layout.length);
+	const now: LedgerMemory = { epoch, step: offer[0], ledger, base, sum: null };
 	if (family.kind === "noise/2") {
 		// A whole rebuild takes less time than reading the sum of the last round.
-		rebuild(initial, ledger, client.config.unit, family, out);
+		rebuild(start, ledger, config.unit, family, out);
+		client.cache.set(cacheKey(client), now);
 		return out;
 	}
-	const key = cacheKey(client);
-	const had = await cachedSum(client, key, ledger.length);
 	// Sums of integers: going on from the last round gives the bytes of a sum made afresh.
-	const sum = had === undefined ? new Float64Array(initial.length) : had.sum.slice();
-	addLedger(sum, ledger, family, 0, had?.ledger);
-	client.cache.set(key, { ledger: client.keep("i32", ledger), sum: client.keep("f64", sum) });
-	applySum(initial, sum, client.config.unit, out);
+	const had = await recallSum(held, client);
+	const sum = had === undefined ? new Float64Array(layout.length) : had.slice();
+	addLedger(sum, ledger, family, 0, had && held?.ledger);
+	client.cache.set(cacheKey(client), { ...now, sum: client.keep("f64", sum) });
+	applySum(start, sum, config.unit, out);
 	return out;
 }
 
+/** The base of an epoch: the one that the device has, or made from that of the epoch before, or to be downloaded. */
+async function baseOf(
+	[epoch, digest, previous]: BasisOffer,
+	memory: LedgerMemory | undefined,
+	client: Client<FedKSeedTypes>,
+): Promise<Vec<"f32">> {
+	const { config, layout } = client;
+	const base = vecOf("f32", layout.length, toHex(digest));
+	const before = epoch === 1 ? client.initial : memory?.epoch === epoch - 1 ? memory.base : null;
+	if (memory?.base?.sha256 === base.sha256 || before === null || config.candidates >= layout.length) return base;
+	try {
+		const ledger = await client.read(vecOf("i32", config.candidates, toHex(previous)));
+		const out = new Float32Array(layout.length);
+		rebuild(await client.read(before), ledger, config.unit, candidatesOf(client.shared, config, epoch - 1), out);
+		client.keep("f32", out);
+	} catch (error) {
+		if (!isRondoError(error)) throw error;
+	}
+	// What was kept has this digest, or the base is downloaded.
+	return base;
+}
+
 /** How step i draws its candidate, from the device's secret. */
-async function drawOf(task: FedKSeedTypes["task"], client: Client<FedKSeedTypes>): Promise<(step: number) => number> {
+async function drawOf([, weightsVec]: FedKSeedTypes["task"], client: Client<FedKSeedTypes>): Promise<(step: number) => number> {
 	const random = client.secret.at("candidates");
-	const [, weightsVec] = task;
-	if (weightsVec === undefined) return (step) => uniformBelow(random, step, client.config.candidates);
+	if (weightsVec === null) return (step) => uniformBelow(random, step, client.config.candidates);
 	let total = 0;
 	const cumulative = Float64Array.from(await client.read(weightsVec), (weight) => (total += weight));
 	return (step) => weightedDraw(random, step, cumulative);
 }
 
-/** Names what a cached sum depends on besides the ledger: initial weights and run seed. */
+/** Names what the memory of a run depends on: initial weights and run seed. */
 function cacheKey({ initial, shared }: Client<FedKSeedTypes>): string {
-	return `fedkseed/2 ${initial.sha256} ${shared.at("z").words(0, new Uint32Array(4)).join("-")}`;
-}
-
-/** The sum of an earlier round; undefined when the cache or its blobs are gone. */
-async function cachedSum(
-	client: Client<FedKSeedTypes>,
-	key: string,
-	candidates: number,
-): Promise<{ ledger: Int32Array; sum: Float64Array } | undefined> {
-	const entry = client.cache.get(key) as { readonly [field: string]: Plain } | undefined;
-	if (entry === undefined || !isVec(entry.ledger) || !isVec(entry.sum) || entry.ledger.length !== candidates) return undefined;
-	try {
-		return { ledger: await client.read(entry.ledger as Vec<"i32">), sum: await client.read(entry.sum as Vec<"f64">) };
-	} catch (error) {
-		if (!isRondoError(error)) throw error;
-		return undefined;
-	}
-}
-
-function checkHeader(header: unknown, config: FedKSeedConfig): FedKSeedTypes["report"] {
-	const [candidates, gradients] = Array.isArray(header) && header.length === 2 ? (header as unknown[]) : [];
-	if (!(candidates instanceof Uint16Array && gradients instanceof Float32Array)) {
-		throw new RondoError("INVALID_ARGUMENT", "the header must be [Uint16Array, Float32Array]");
-	}
-	if (candidates.length !== gradients.length || candidates.length > config.localSteps) {
-		throw new RondoError(
-			"INVALID_ARGUMENT",
-			`the header must hold at most ${config.localSteps} candidates and as many gradients, got ${candidates.length} and ${gradients.length}`,
-		);
-	}
-	for (let i = 0; i < candidates.length; i++) {
-		if (candidates[i]! >= config.candidates) {
-			throw new RondoError("INVALID_ARGUMENT", `candidate of step ${i} must be below ${config.candidates}, got ${candidates[i]}`);
-		}
-		if (!(Math.abs(gradients[i]!) <= config.maxAbsGradient)) {
-			throw new RondoError("LANE_OUT_OF_BOUND", `gradient of step ${i} must be within ±${config.maxAbsGradient}, got ${gradients[i]}`);
-		}
-	}
-	return [candidates, gradients];
-}
-
-const overflow = (k: number, value: number, unit: number): RondoError =>
-	new RondoError("LEDGER_OVERFLOW", `candidate ${k} would be ${value} units of ${unit}, beyond int32: choose a larger unit`, {
-		details: { candidate: k, value, unit },
-	});
-
-function isPowerOfTwo(value: number): boolean {
-	for (let power = 1; power >= 2 ** -60; power /= 2) if (power === value) return true;
-	return false;
+	return `fedkseed/3 ${initial.sha256} ${shared.at("z").words(0, new Uint32Array(4)).join("-")}`;
 }

@@ -1,4 +1,4 @@
-import type { AnyStrategy, Chunk, ClientId, Lane, Metrics, Plan, Stack } from "@rondo/algorithms";
+import { type Chunk, type ClientId, type Lane, type Metrics, type Plan, readsOf, type Stack } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
 import { gridOf, normalizedWeight, REDUCTION_TILE } from "@rondo/kernels";
 import type { AcceptedReport } from "../log-types.js";
@@ -18,8 +18,8 @@ export interface ReducedLanes {
 }
 
 /** Whether `finish` needs the accepted reports themselves: for the strategy, or for a reducer. */
-export const needsReports = (strategy: AnyStrategy, plan: Plan): boolean =>
-	strategy.needs.reads === "reports" || reducedOf(plan).length > 0;
+export const needsReports = ({ strategy, config }: Pick<FoldContext, "strategy" | "config">, plan: Plan): boolean =>
+	readsOf(strategy, config) === "reports" || reducedOf(plan).length > 0;
 
 const reducedOf = (plan: Plan) =>
 	Object.entries(plan.lanes).flatMap(([name, lane]) => (lane.reducer === undefined ? [] : [{ name, lane, spec: lane.reducer }]));

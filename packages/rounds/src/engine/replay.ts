@@ -110,7 +110,7 @@ async function replayCommit(
 		const report = checkedReport(row, await read(row.task));
 		fold.add(row.task, report, row.staleness);
 		// Only strategies and reducers that read reports see them again; the others need no more than the sum.
-		if (needsReports(engine.parts.strategy, plan)) kept.set(row.task, report);
+		if (needsReports(engine.parts, plan)) kept.set(row.task, report);
 	}
 	const { record: own, state, members } = engine.finish({ ...place, plan, accepted, fold, reports: (task) => kept.get(task)! });
 	fold.release();

@@ -12,6 +12,7 @@ import {
 	type Outcome,
 	type Plain,
 	type Plan,
+	readsOf,
 	type Vec,
 	vecsIn,
 } from "@rondo/algorithms";
@@ -182,7 +183,8 @@ export class RunEngine {
 		if (cached === undefined) fold.release();
 		const { strategy } = this.parts;
 		return this.#call("finish", round, () => {
-			const received = strategy.needs.reads === "reports" ? receivedReports(this.#context, plan, accepted, reports, weights, members) : [];
+			const received =
+				readsOf(strategy, this.parts.config) === "reports" ? receivedReports(this.#context, plan, accepted, reports, weights, members) : [];
 			const reduced = reduceLanes(this.#context, plan, accepted, reports, weights);
 			const folded = { lanes: { ...lanes, ...reduced.lanes }, weight, count: accepted.length, reports: received };
 			const outcome: Outcome = strategy.finish(state, folded, this.#at(position));
