@@ -19,9 +19,16 @@ const clients = (present: SimulatedClient["present"] = () => true): SimulatedCli
 		),
 		...(i === 3 ? { present } : {}),
 	}));
-const base = (sampling: "uniform" | "pro"): SimulateOptions => ({
+const VARIANTS = {
+	uniform: {},
+	pro: { sampling: "pro" },
+	"re-based after every seventh commit": { rebaseEvery: 7 },
+	"pro, re-based, independent candidates": { sampling: "pro", rebaseEvery: 7, noise: "noise/1" },
+} as const;
+type Variant = keyof typeof VARIANTS;
+const base = (variant: Variant): SimulateOptions => ({
 	strategy: fedkseed,
-	options: { sampling, candidates: 64, localSteps: 10, learningRate: 0.02, cohortSize: 4, quorum: 1 },
+	options: { ...VARIANTS[variant], candidates: 64, localSteps: 10, learningRate: 0.02, cohortSize: 4, quorum: 1 },
 	layout: layoutOf([{ name: "w", shape: [WIDTH] }]),
 	initial: Float32Array.from({ length: WIDTH }, (_, j) => j / WIDTH),
 	publicSeed: "0a".repeat(32),
@@ -42,12 +49,12 @@ function watched(seen: Map<string, string>, clientOf: (client: Client) => Client
 	};
 }
 
-describe.each(["uniform", "pro"] as const)("FedKSeed, %s", (sampling) => {
+describe.each(Object.keys(VARIANTS) as Variant[])("FedKSeed, %s", (variant) => {
 	test("a client that joins at round 40 starts with the bytes of those that were there all the time", async () => {
 		const seen = new Map<string, string>();
 		const models: string[] = [];
 		const options: SimulateOptions = {
-			...base(sampling),
+			...base(variant),
 			strategy: watched(seen),
 			rounds: 41,
 			clients: clients((round) => round >= 40),
@@ -70,18 +77,18 @@ describe.each(["uniform", "pro"] as const)("FedKSeed, %s", (sampling) => {
 		const forgetful = watched(new Map(), (client) =>
 			client.id === "c1" ? { ...client, cache: { get: () => undefined, set: () => undefined } } : client,
 		);
-		const wanted = await simulate(base(sampling));
-		expect((await simulate({ ...base(sampling), strategy: forgetful })).records).toEqual(wanted.records);
+		const wanted = await simulate(base(variant));
+		expect((await simulate({ ...base(variant), strategy: forgetful })).records).toEqual(wanted.records);
 	});
 
 	test("the order of arrival changes no byte of the ledger or the model", async () => {
-		const wanted = await simulate(base(sampling));
+		const wanted = await simulate(base(variant));
 		const arrivals: ((tasks: readonly TaskState[]) => TaskState[])[] = [
 			(tasks) => [...tasks].reverse(),
 			(tasks) => [...tasks.slice(2), ...tasks.slice(0, 2)],
 		];
 		for (const arrival of arrivals) {
-			const { weights, records } = await simulate({ ...base(sampling), arrival });
+			const { weights, records } = await simulate({ ...base(variant), arrival });
 			expect(weights).toEqual(wanted.weights);
 			expect(records.map(({ entry }) => entry.state)).toEqual(wanted.records.map(({ entry }) => entry.state));
 		}
@@ -97,9 +104,9 @@ describe.each(["uniform", "pro"] as const)("FedKSeed, %s", (sampling) => {
 				return work;
 			},
 		};
-		const options = base(sampling);
+		const options = base(variant);
 		const { weights } = await simulate({ ...options, strategy, rounds: 1 });
-		const z = perturbations(randomFrom(new Uint8Array(32).fill(0x0a)).at("z"), "noise/2");
+		const z = perturbations(randomFrom(new Uint8Array(32).fill(0x0a)).at("z"), variant.includes("independent") ? "noise/1" : "noise/2");
 		const mean = new Float64Array(WIDTH);
 		for (const { header, numExamples } of works.values()) {
 			const [packed, gradients] = header as [Uint8Array, Float32Array];
@@ -113,7 +120,7 @@ describe.each(["uniform", "pro"] as const)("FedKSeed, %s", (sampling) => {
 	});
 
 	test("is replayed from its reports, which hold pairs and no weights", async () => {
-		const { records, reports, engine } = await simulate(base(sampling));
+		const { records, reports, engine } = await simulate(base(variant));
 		let steps = 0;
 		for await (const { ok } of replayRun({ records, report: async (task) => reports.get(task)!, engine })) steps += ok ? 1 : 0;
 		expect(steps).toBe(6);
