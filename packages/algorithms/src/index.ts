@@ -54,7 +54,7 @@ export {
 	vecOf,
 	vecsIn,
 } from "./plain.js";
-export { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducer-options.js";
 export { readsOf } from "./reads.js";
+export { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducer-options.js";
 export { builtInCodecs, builtInStrategies, createRegistry, type Registry } from "./registry.js";
 export { checkUpdate, type UpdateOptions, updateLane, updateProperties } from "./update-lane.js";

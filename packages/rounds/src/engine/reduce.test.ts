@@ -137,7 +137,8 @@ describe("a round whose lane has a reducer", () => {
 	});
 
 	test("reads reports, and keeps no sum", () => {
-		expect([needsReports(mean, plan), needsReports(reader, plan), needsReports(mean, planWith(["median"]))]).toEqual([false, true, true]);
+		const needed = (strategy: AnyStrategy, of: Plan): boolean => needsReports({ strategy, config: {} }, of);
+		expect([needed(mean, plan), needed(reader, plan), needed(mean, planWith(["median"]))]).toEqual([false, true, true]);
 		const fold = engineOf(mean).fold(planWith(["median"]));
 		fold.add(taskOf(1), sent[0]!);
 		expect(Object.keys(fold.result(acceptedOf(sent.slice(0, 1))).lanes)).toEqual(["hits"]);
