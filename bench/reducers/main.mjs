@@ -4,7 +4,7 @@ import { ATTACKERS, ATTACKS, accuracyOf, CLIENTS } from "./attacks.mjs";
 import { measureCost } from "./cost.mjs";
 
 const USAGE = `usage: npm run bench:reducers -- [--part cost|attacks|all] [--lengths 1000000,10000000] [--reports 25] [--threads 1]
-       [--seeds 1,2,3] [--rounds 20] [--alpha 1]
+       [--seeds 1,2,3] [--rounds 20] [--alpha 1] [--reducers mean,median,...]
 
 cost:    seconds and memory of one closed round, for each reducer and length of the model
 attacks: accuracy of FedAvg on the digits, ${CLIENTS} clients of which ${ATTACKERS} lie; exits 1 when a reducer that should withstand it
@@ -13,6 +13,7 @@ let values;
 try {
 	({ values } = parseArgs({
 		options: {
+			reducers: { type: "string" },
 			part: { type: "string", default: "all" },
 			lengths: { type: "string", default: "1000000,10000000" },
 			reports: { type: "string", default: "25" },
@@ -28,17 +29,20 @@ try {
 	process.exit(2);
 }
 
-const reducers = (byzantine) => [
-	{ reducer: "mean" },
-	{ reducer: "median" },
-	{ reducer: "trimmed-mean", byzantine },
-	{ reducer: "geometric-median" },
-	{ reducer: "krum", byzantine },
-	{ reducer: "multi-krum", byzantine },
-	{ reducer: "norm-bound" },
-	{ reducer: "centered-clip" },
-	{ reducer: "flag" },
-];
+const wanted = values.reducers?.split(",");
+const reducers = (byzantine, ofBulyan) =>
+	[
+		{ reducer: "mean" },
+		{ reducer: "median" },
+		{ reducer: "trimmed-mean", byzantine },
+		{ reducer: "geometric-median" },
+		{ reducer: "krum", byzantine },
+		{ reducer: "multi-krum", byzantine },
+		{ reducer: "bulyan", byzantine: ofBulyan },
+		{ reducer: "norm-bound" },
+		{ reducer: "centered-clip" },
+		{ reducer: "flag" },
+	].filter(({ reducer }) => wanted === undefined || wanted.includes(reducer));
 const numbers = (list) => list.split(",").map(Number);
 const mebibytes = (bytes) => `${Math.round(bytes / 2 ** 20)} MiB`;
 let failed = false;
@@ -48,7 +52,7 @@ if (values.part !== "attacks") {
 	console.log(`${reports} reports, ${threads} kernel thread(s); arrival: checks, and the sum of the mean; finish: the rest of the round`);
 	console.log("  elements  reducer           arrival s  finish s   peak RSS");
 	for (const length of numbers(values.lengths)) {
-		const rows = measureCost(length, reports, reducers(Math.floor((reports - 3) / 2)), threads);
+		const rows = measureCost(length, reports, reducers(Math.floor((reports - 3) / 2), Math.floor((reports - 3) / 4)), threads);
 		for (const { reducer, arrival, finish, peak } of rows)
 			console.log(
 				`${String(length).padStart(10)}  ${reducer.padEnd(16)} ${arrival.toFixed(2).padStart(10)} ${finish.toFixed(2).padStart(9)} ${mebibytes(peak).padStart(10)}`,
@@ -68,7 +72,7 @@ if (values.part !== "cost") {
 			.map((attack) => attack.padStart(17))
 			.join("")}`,
 	);
-	for (const own of reducers(ATTACKERS)) {
+	for (const own of reducers(ATTACKERS, ATTACKERS)) {
 		const means = [];
 		let line = own.reducer.padEnd(17);
 		for (const attack of Object.keys(ATTACKS)) {

@@ -1,9 +1,10 @@
 import { orderlessSum } from "./reducer-kit.js";
 
 /**
- * Krum's scores: for each report the sum of the squared distances to its n − f − 2 nearest others, of `among` only.
+ * Krum's scores: for each report the sum of the squared distances to its n − f − 2 nearest others (at least one), of `among`
+ * only.
  * @param squares ‖x_i − x_j‖² of all pairs, row by row
- * @param among ascending indices of the n reports that are compared, at least f + 3
+ * @param among ascending indices of the n reports that are compared
  */
 export function krumScores(squares: Float64Array, count: number, f: number, among: readonly number[]): number[] {
 	return among.map((i) => {
@@ -11,7 +12,7 @@ export function krumScores(squares: Float64Array, count: number, f: number, amon
 			among.filter((j) => j !== i),
 			(j) => squares[i * count + j]!,
 		).sort();
-		return orderlessSum(others.subarray(0, among.length - f - 2));
+		return orderlessSum(others.subarray(0, Math.max(1, among.length - f - 2)));
 	});
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { distance, honestRows, meanOfRows, reduced, scoresOf } from "../../test/stack.js";
+import { bulyan } from "./bulyan.js";
 import { krum } from "./krum.js";
 import { multiKrum } from "./multi-krum.js";
 
@@ -79,5 +80,59 @@ describe("multi-krum", () => {
 			return reduced(lone, few, args).center;
 		};
 		expect(stack([1], multiKrum)).toEqual(stack([1], krum));
+	});
+});
+
+describe("bulyan", () => {
+	/** Section 4 of the paper, by lists. */
+	function reference(rows: readonly ArrayLike<number>[], f: number): { chosen: number[]; center: number[] } {
+		const count = rows.length;
+		let rest = rows.map((_, i) => i);
+		const chosen: number[] = [];
+		while (chosen.length < rows.length - 2 * f) {
+			const near = Math.max(1, rest.length - f - 2);
+			const score = (i: number, neighbours: number) =>
+				rest
+					.filter((j) => j !== i)
+					.map((j) => distance(rows[i]!, rows[j]!) ** 2)
+					.sort((a, b) => a - b)
+					.slice(0, neighbours)
+					.reduce((sum, square) => sum + square, 0);
+			const isLess = (i: number, j: number) =>
+				score(i, near) < score(j, near) || (score(i, near) === score(j, near) && score(i, count) < score(j, count));
+			const next = rest.reduce((least, i) => (isLess(i, least) ? i : least), rest[0]!);
+			chosen.push(next);
+			rest = rest.filter((i) => i !== next);
+		}
+		const center = Array.from(rows[0]!, (_, j) => {
+			const values = chosen.map((i) => rows[i]![j]!).sort((a, b) => a - b);
+			const middle = (values[(values.length - 1) >> 1]! + values[values.length >> 1]!) / 2;
+			const near = values.sort((a, b) => Math.abs(a - middle) - Math.abs(b - middle)).slice(0, rows.length - 4 * f);
+			return near.reduce((sum, x) => sum + x, 0) / near.length;
+		});
+		return { chosen, center };
+	}
+
+	it.each([
+		[7, 1],
+		[12, 1],
+		[15, 3],
+	])("agrees with the paper's steps, %i reports, f = %i", (count, f) => {
+		const rows = honestRows(`bulyan ${count}`, count, 50);
+		rows[2]!.fill(5);
+		const wanted = reference(rows, f);
+		const result = reduced(bulyan, rows, [f]);
+		expect(distance(result.center, wanted.center)).toBeLessThan(1e-12);
+		expect(scoresOf(result, "chosen")).toEqual(rows.map((_, i) => (wanted.chosen.includes(i) ? 1 : 0)));
+		expect(scoresOf(result, "chosen")[2]).toBe(0);
+	});
+
+	it("averages the values nearest to the median: a worked column", () => {
+		// Krum takes 3, 2, 4 and then, of the rest with one neighbour each, 0; two lie far away.
+		const column = [[0], [2], [3], [4], [6.5], [50], [-40]];
+		const { center, scores } = reduced(bulyan, column, [1]);
+		const chosen = column.flat().filter((_, i) => scores[i]!.chosen === 1);
+		expect(chosen).toEqual([0, 2, 3, 4, 6.5]);
+		expect(center[0]).toBe((2 + 3 + 4) / 3);
 	});
 });

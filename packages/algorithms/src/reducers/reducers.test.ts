@@ -8,9 +8,10 @@ import type { Plain } from "../plain.js";
 // What holds for every reducer; each has worked vectors and its formula in a test of its own.
 
 const F = 2;
-const HONEST = 9;
+const HONEST = 11;
 /** Arguments by which each withstands F of HONEST + F reports. */
 const ARGUMENTS: Readonly<Record<string, readonly Plain[]>> = {
+	bulyan: [F],
 	"centered-clip": [0],
 	flag: [1, 0],
 	"geometric-median": [],
@@ -129,6 +130,7 @@ describe.each(builtInReducers.map((reducer) => ({ reducer, name: reducer.name, a
 
 it.each([
 	["trimmed-mean", 3, 7],
+	["bulyan", 3, 15],
 	["krum", 3, 9],
 	["multi-krum", 3, 9],
 ])("%s with byzantine %i needs %i reports in the smallest round", (name, f, needed) => {
@@ -141,6 +143,7 @@ it.each([
 });
 
 it.each([
+	["bulyan", [1], 1024],
 	["krum", [1], 1024],
 	["multi-krum", [1], 1024],
 	["geometric-median", [], 1024],
