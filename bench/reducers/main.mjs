@@ -49,7 +49,9 @@ let failed = false;
 
 if (values.part !== "attacks") {
 	const [reports, threads] = [Number(values.reports), Number(values.threads)];
-	console.log(`${reports} reports, ${threads} kernel thread(s); arrival: checks, and the sum of the mean; finish: the rest of the round`);
+	console.log(
+		`${reports} reports, ${threads} kernel thread(s); seconds of processor time; arrival: checks, and the sum of the mean; finish: the rest of the round`,
+	);
 	console.log("  elements  reducer           arrival s  finish s   peak RSS");
 	for (const length of numbers(values.lengths)) {
 		const rows = measureCost(length, reports, reducers(Math.floor((reports - 3) / 2), Math.floor((reports - 3) / 4)), threads);

@@ -6,7 +6,8 @@ import { CHUNK_BYTES, contentDigest, contentDigestOf, vecOf } from "@rondo/algor
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { AcceptanceLog } from "../src/blobs/acceptance-log.js";
 import { BlobStore } from "../src/blobs/blob-store.js";
-import { openSyncIo } from "../src/blobs/sync-io.js";
+import { blobPath } from "../src/blobs/files.js";
+import { openSyncIo, reportSource } from "../src/blobs/sync-io.js";
 import type { UploadHead } from "../src/blobs/upload.js";
 
 let folder: string;
@@ -218,6 +219,19 @@ describe("the synchronous half", () => {
 			for (const [i, vec] of small.entries()) expect(io.read(vec, 3, 5)).toEqual(Int32Array.of(i + 1, i + 1));
 			expect(io.read(large, 2999, 3001)).toEqual(Uint16Array.of(2999, 3000));
 		}
+	});
+
+	test("gives reports whole through the cache, and in parts past it", async () => {
+		const store = await open();
+		const io = openSyncIo(folder);
+		const bytes = Uint8Array.from({ length: 5000 }, (_, i) => i % 251);
+		const vec = vecOf("u8", 5000, await store.put(bytes));
+		const source = reportSource(folder, io);
+		expect(source.blob(vec, 17, 4000)).toEqual(bytes.subarray(17, 4000));
+		expect(source.blob(vec)).toEqual(bytes);
+		await rm(blobPath(folder, vec.sha256));
+		expect(source.blob(vec)).toEqual(bytes);
+		expect(() => source.blob(vec, 0, 1)).toThrow(expect.objectContaining({ code: "BLOB_MISSING" }));
 	});
 
 	test("refuses what is missing, of another size or out of range", async () => {

@@ -36,3 +36,15 @@ it("reads bytes that are not aligned", () => {
 	bytes.set([0, 0, 0x80, 0x3f], 1);
 	expect(f32.decode(bytes.subarray(1, 5), laneOf(1))).toEqual(Float32Array.of(1));
 });
+
+it("decodes the bytes of a range as a lane of that length", () => {
+	const values = Float32Array.from({ length: 9 }, (_, j) => j / 3);
+	const bytes = f32.encode(values, laneOf(9));
+	for (const [from, to] of [
+		[0, 9],
+		[2, 5],
+		[8, 9],
+		[4, 4],
+	] as const)
+		expect(f32.decode(bytes.subarray(...f32.range!(laneOf(9), from, to)), laneOf(to - from))).toEqual(values.subarray(from, to));
+});

@@ -122,7 +122,7 @@ describe("a round whose lane has a reducer", () => {
 		const lanes = { ...two.lanes, hits: { ...two.lanes.hits!, combine: "mean" as const, reducer: ["norm-bound", 0] as const } };
 		const { scores, record } = finish(engineOf({ ...mean, plan: () => ({ ...two, lanes }) }), sent);
 		expect(scores.c5).toEqual({ "reducer.delta.distance": expect.any(Number), "reducer.hits.norm": 0, "reducer.hits.clip": 1 });
-		expect((record.entry as { publish: { hits: Float64Array } }).publish.hits).not.toEqual(Float64Array.of(7, 5));
+		expect((record.entry as unknown as { publish: { hits: Float64Array } }).publish.hits).not.toEqual(Float64Array.of(7, 5));
 	});
 
 	test("refuses what a hostile report holds before a reducer sees it", () => {
