@@ -139,10 +139,53 @@ describe("adapters from the command line", () => {
 		expect(again.stderr).toContain("adapter_model.safetensors is there already; pass --force to replace it, or another --peft");
 	});
 
+	it("are half as many with --lora-freeze-a, and PEFT's files have the first matrices all the same", async () => {
+		const lora = ["--loss", "softmax-cross-entropy", "--lora", "*", "--lora-rank", "3", "--lora-freeze-a"];
+		const { code, stdout } = await rondo(["model", "import", onnx, ...lora, "--name", "frozen-a"], env);
+		expect(code).toBe(0);
+		expect(stdout).toMatch(/parameters +126\n/);
+		const { secret } = await json<{ secret: string }>(["token", "create", "--scope", "enrol"]);
+		const agent = workshop.start(
+			[
+				"agent",
+				"--format",
+				"json",
+				"--address",
+				ready.grpcAddress,
+				"--state-dir",
+				join(workshop.dir, "agent-a"),
+				"--name",
+				"agent-a",
+			].concat(["--clients", "1", "--index", "0", "--examples", "200", "--trainer", "onnx", "--device", "cpu", "--threads", "1"]),
+			{ RONDO_TOKEN: secret },
+		);
+		await agent.event("connected");
+		await json(
+			["run", "submit", "--model", "frozen-a", "--strategy", "fedavg", "--rounds", "1", "--name", "ffa", "--min-clients", "1"].concat([
+				"-o",
+				"cohortSize=1",
+				"-o",
+				"learningRate=0.5",
+			]),
+		);
+		expect((await rondo(["run", "watch", "ffa"], env)).code).toBe(0);
+		await agent.signal("SIGTERM");
+		const folder = join(workshop.dir, "peft/frozen-a");
+		await json(["run", "download", "ffa", "--peft", folder]);
+		const { layout, weights } = readSafetensors(await readFile(join(folder, "adapter_model.safetensors")));
+		expect(layout.tensors.map(({ shape }) => String(shape)).sort()).toEqual(["10,3", "3,32", "3,784", "32,3"]);
+		for (const { name } of layout.tensors)
+			expect(
+				tensorOf(layout, name, weights).some((value) => value !== 0),
+				name,
+			).toBe(true);
+	});
+
 	it("are refused where they make no sense", async () => {
 		const inspect = (...args: string[]) => rondo(["model", "inspect", onnx, "--loss", "mse", ...args], env);
 		expect((await inspect("--lora-rank", "2")).stderr).toContain("go with --lora");
 		expect((await inspect("--lora", "nothing*")).stderr).toContain('--lora "nothing*" matches no weight of a matrix product');
+		expect((await inspect("--lora-freeze-a")).stderr).toContain("go with --lora");
 		const dense = await rondo(["model", "inspect", "dense:8-4", "--lora-rank", "2"], env);
 		expect(dense.stderr).toContain("is no ONNX file; --lora-rank goes with file.onnx");
 	});

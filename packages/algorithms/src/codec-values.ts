@@ -78,7 +78,9 @@ export function packFloat16(values: Float32Array, lane: Lane): Uint8Array {
 	const scale = float16Scale(lane);
 	const [nearest] = toFloat16(Float32Array.of(float32AtMost(lane.absMax) * scale)) as Iterable<number>;
 	const most = fromFloat16(Uint16Array.of(nearest!))[0]! / scale > lane.absMax ? nearest! - 1 : nearest!;
-	return bytesOf(clampedBits(toFloat16(values.map((value) => value * scale)), most));
+	const scaled = new Float32Array(values.length);
+	for (let i = 0; i < scaled.length; i++) scaled[i] = values[i]! * scale;
+	return bytesOf(clampedBits(toFloat16(scaled), most));
 }
 
 /** The values of `packFloat16`. Infinities and NaN come out as such. */

@@ -167,6 +167,47 @@ describe("adapters", () => {
 		expect(merged.layout.tensors.filter(({ name }) => name === "lm_head.weight")).toHaveLength(1);
 	});
 
+	describe("of several clients, averaged", () => {
+		const MLP = "mlp/torchscript-op17.onnx";
+		const loss = "softmax-cross-entropy";
+		const mean = (x: Float32Array, y: Float32Array): Float32Array => x.map((value, i) => (value + y[i]!) / 2);
+		/** How far the average of merged models is from the merged average. */
+		async function apart(freezeA: boolean): Promise<number> {
+			const { manifest, layout, weights, frozenWeights } = await imported(MLP, { loss, lora: { targets: ["*"], rank: 3, freezeA } });
+			const [one, two] = [rough(layout.length), weights.map((value, i) => value + 0.4 * Math.cos(2.3 * i))];
+			const merged = (values: Float32Array): Float32Array => mergeLora({ manifest, layout, weights: values }, frozenWeights).weights;
+			const [averaged, average] = [merged(mean(one, two)), mean(merged(one), merged(two))];
+			return norm(averaged.map((value, i) => value - average[i]!)) / norm(average);
+		}
+
+		test("are not the average of what they do, unless A is frozen", async () => {
+			expect(await apart(false)).toBeGreaterThan(0.05);
+			expect(await apart(true)).toBeLessThan(1e-6);
+		});
+
+		test("with A frozen, half the kinds of matrices are trained, with the same gradient", async () => {
+			const lora = { targets: ["*"], rank: 3 };
+			const [both, alone] = [await imported(MLP, { loss, lora }), await imported(MLP, { loss, lora: { ...lora, freezeA: true } })];
+			const [trainer, trainerOfB] = await Promise.all([trainerOf(both), trainerOf(alone)]);
+			const batch = batchOf(MLP, both.manifest.input);
+			expect(alone.layout.tensors.map(({ name }) => name)).toEqual(
+				both.layout.tensors.map(({ name }) => name).filter((name) => name.includes("lora_B")),
+			);
+			expect(alone.frozen.filter((name) => name.includes("lora_A"))).toHaveLength(alone.layout.tensors.length);
+			const b = rough(alone.layout.length);
+			const full = both.weights.slice();
+			for (const { name } of alone.layout.tensors) tensorOf(both.layout, name, full).set(tensorOf(alone.layout, name, b));
+			const [all, own] = [new Float32Array(full.length), new Float32Array(b.length)];
+			expect(await trainerOfB.gradient(b, batch, own)).toBeCloseTo(await trainer.gradient(full, batch, all), 5);
+			for (const { name } of alone.layout.tensors)
+				expect(relativeError(tensorOf(alone.layout, name, own), tensorOf(both.layout, name, all)), name).toBeLessThan(1e-5);
+			await Promise.all([trainer.dispose(), trainerOfB.dispose()]);
+			// The files of PEFT have both matrices all the same.
+			const whole = peftAdapter({ manifest: both.manifest, layout: both.layout, weights: full });
+			expect(peftAdapter({ manifest: alone.manifest, layout: alone.layout, weights: b }, alone.frozenWeights)).toEqual(whole);
+		});
+	});
+
 	test("in the files of PEFT", async () => {
 		const { layout, manifest } = await imported(LLAMA, { loss: "causal-lm", lora: LORA });
 		const weights = rough(layout.length);

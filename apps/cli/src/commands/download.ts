@@ -56,7 +56,7 @@ export async function downloadModel(
 		if (found !== digest)
 			throw new RondoError("DIGEST_MISMATCH", `the weights have the digest ${found}, the coordinator announced ${digest}`);
 		const adapted = { ...trained, model: async () => api.get<ModelView>(`/models/${encodeURIComponent(model)}`) };
-		const contents = peft !== undefined ? await peftFiles(adapted) : [mergeLora ? await mergedFile(api, adapted) : content];
+		const contents = peft !== undefined ? await peftFiles(api, adapted) : [mergeLora ? await mergedFile(api, adapted) : content];
 		if (peft !== undefined) await mkdir(peft, { recursive: true }).catch((cause: NodeJS.ErrnoException) => unwritable(field, file, cause));
 		for (const [i, bytes] of contents.entries()) await writeWhole(field, targets[i]!, bytes);
 		const bytes = contents.reduce((sum, part) => sum + part.length, 0);
@@ -71,10 +71,13 @@ interface Trained extends NamedWeights {
 	model(): Promise<ModelView>;
 }
 
-async function peftFiles({ weights, model }: Trained): Promise<readonly Uint8Array[]> {
+async function peftFiles(api: Api, { weights, model }: Trained): Promise<readonly Uint8Array[]> {
 	const { peftAdapter } = await import("@rondo/trainer-onnx");
 	const { manifest, layout } = await model();
-	const { config, ...adapter } = peftAdapter({ manifest, layout, weights });
+	const { lora, frozen } = (manifest ?? {}) as Partial<OnnxManifest>;
+	// With --lora-freeze-a the adapters' first matrices are not among the trained weights; large ones are in the store.
+	const isApart = lora?.targets.some(({ a }) => frozen?.layout.tensors.some(({ name }) => name === a)) === true;
+	const { config, ...adapter } = peftAdapter({ manifest, layout, weights }, isApart ? await blob(api, frozen!.digest) : undefined);
 	return [
 		writeSafetensors(adapter.layout, adapter.weights, PYTORCH),
 		new TextEncoder().encode(`${JSON.stringify(config, undefined, 2)}\n`),

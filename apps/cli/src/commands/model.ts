@@ -64,6 +64,7 @@ const withSource = (command: Command): Command =>
 		.addOption(
 			new Option("--lora-alpha <alpha>", "with --lora: adapters count alpha / rank times (default: 16)").argParser(decimal(0, 2 ** 31)),
 		)
+		.option("--lora-freeze-a", "with --lora: train the second matrix of each adapter alone, so that averages over clients are exact")
 		.option("--output <name>", "for file.onnx: the output that the loss is put on (default: the first)")
 		.option("--input <name>", "for file.onnx: the input that takes the data (default: the first that is no mask)")
 		.option("--labels <name>", "for file.onnx that computes its own loss: the input that takes the labels")

@@ -6,6 +6,8 @@ export interface OnnxChoices extends Partial<Omit<ImportOptions, "lora">> {
 	readonly lora?: readonly string[];
 	readonly loraRank?: number;
 	readonly loraAlpha?: number;
+	/** Train the adapters' second matrices alone. */
+	readonly loraFreezeA?: boolean;
 }
 
 /** What the import of an ONNX file found, beside its weights. */

@@ -14,11 +14,15 @@ export async function readOnnx(file: string, choices: OnnxChoices): Promise<Mode
 		throw new RondoError("INVALID_ARGUMENT", `${file} needs --loss: ${LOSSES.join(", ")}, or an output of the model that is a loss`, {
 			details: { field: "loss" },
 		});
-	const { train, freeze, output, input, labels, dropout, lora, loraRank, loraAlpha } = choices;
-	if (lora === undefined && (loraRank !== undefined || loraAlpha !== undefined))
-		throw new RondoError("INVALID_ARGUMENT", "--lora-rank and --lora-alpha go with --lora, which says what weights get adapters", {
-			details: { field: "lora" },
-		});
+	const { train, freeze, output, input, labels, dropout, lora, loraRank, loraAlpha, loraFreezeA } = choices;
+	if (lora === undefined && (loraRank !== undefined || loraAlpha !== undefined || loraFreezeA !== undefined))
+		throw new RondoError(
+			"INVALID_ARGUMENT",
+			"--lora-rank, --lora-alpha and --lora-freeze-a go with --lora, which says what weights get adapters",
+			{
+				details: { field: "lora" },
+			},
+		);
 	const options: ImportOptions = {
 		loss,
 		...(train === undefined ? {} : { train }),
@@ -34,6 +38,7 @@ export async function readOnnx(file: string, choices: OnnxChoices): Promise<Mode
 						targets: lora,
 						...(loraRank === undefined ? {} : { rank: loraRank }),
 						...(loraAlpha === undefined ? {} : { alpha: loraAlpha }),
+						...(loraFreezeA === undefined ? {} : { freezeA: loraFreezeA }),
 					},
 				}),
 	};

@@ -8,7 +8,19 @@ import { readJson } from "../files.js";
 import { type ModelSource, manifestBytes, refusal, type SourceChoices } from "./model-source.js";
 
 /** Options that go with an ONNX file alone. */
-const ONNX_OPTIONS = ["loss", "train", "freeze", "output", "input", "labels", "dropout", "lora", "loraRank", "loraAlpha"] as const;
+const ONNX_OPTIONS = [
+	"loss",
+	"train",
+	"freeze",
+	"output",
+	"input",
+	"labels",
+	"dropout",
+	"lora",
+	"loraRank",
+	"loraAlpha",
+	"loraFreezeA",
+] as const;
 
 /**
  * The model that an argument of `rondo model import` names.

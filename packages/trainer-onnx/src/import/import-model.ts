@@ -133,7 +133,8 @@ function withAdapters(
 			details: { field: "freeze" },
 		});
 	const adapted = applyLora(graph, wanted, isWeight);
-	return { ...adapted, train: [...adapted.lora.targets.flatMap(({ a, b }) => [a, b]), ...(train ?? [])] };
+	const adapters = adapted.lora.targets.flatMap(({ a, b }) => (wanted.freezeA === true ? [b] : [a, b]));
+	return { ...adapted, train: [...adapters, ...(train ?? [])] };
 }
 
 /** Which values of the graph a batch and the loss belong to. */

@@ -14,6 +14,8 @@ export interface LoraOptions {
 	readonly alpha?: number;
 	/** What A is drawn from; default "0". */
 	readonly seed?: string;
+	/** Train B alone (FFA-LoRA: Sun et al., ICLR 2024, arXiv:2403.12313), so that averages of clients' adapters are exact. */
+	readonly freezeA?: boolean;
 }
 
 /** One weight with an adapter. */

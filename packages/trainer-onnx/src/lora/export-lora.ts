@@ -1,5 +1,5 @@
 import { RondoError } from "@rondo/errors";
-import { type Layout, layoutOf, tensorOf } from "@rondo/tensors";
+import { type Layout, layoutOf } from "@rondo/tensors";
 import { type OnnxManifest, type OnnxModel, readManifest } from "../model.js";
 import { frozenNumbers } from "../session/frozen.js";
 import { type Lora, type LoraTarget, moduleOf } from "./apply-lora.js";
@@ -50,15 +50,14 @@ export function mergeLora({ manifest, layout, weights }: AdaptedModel, frozen?: 
 /**
  * The adapters as the PEFT library (https://github.com/huggingface/peft) saves them: `adapter_model.safetensors` and
  * `adapter_config.json`, whose target modules are named in full.
- * @throws INVALID_ARGUMENT for a model without adapters, SHAPE_MISMATCH
+ * @param frozen the model's frozen weights, where its adapters' first matrices are among them
+ * @throws INVALID_ARGUMENT for a model without adapters or frozen weights that are absent, SHAPE_MISMATCH
  */
-export function peftAdapter({ manifest, layout, weights }: AdaptedModel): PeftAdapter {
+export function peftAdapter({ manifest, layout, weights }: AdaptedModel, frozen?: Float32Array | Uint8Array): PeftAdapter {
 	const model = readManifest(manifest, layout);
 	const { lora } = adaptersOf(manifest, model, layout);
-	const matrixOf = (name: string): Matrix => ({
-		shape: layout.tensors.find((tensor) => tensor.name === name)!.shape,
-		data: tensorOf(layout, name, weights),
-	});
+	const isApart = lora.targets.some(({ a }) => model.frozen?.layout.tensors.some(({ name }) => name === a));
+	const matrixOf = reader(isApart ? model : { ...model, frozen: undefined }, layout, weights, frozen);
 	const modules = lora.targets.map(({ weight }) => moduleOf(weight));
 	const tensors = lora.targets.flatMap(({ a, b }, i) => [
 		{ name: `base_model.model.${modules[i]}.lora_A.weight`, ...transpose(matrixOf(a)) },
@@ -115,7 +114,8 @@ function adaptersOf(
 		throw refuse("must be { rank, alpha, targets, base }");
 	for (const { weight, a, b, order } of targets as LoraTarget[]) {
 		const [rows, columns] = order === "in-out" ? (shapes.get(weight) ?? []) : (shapes.get(weight)?.toReversed() ?? []);
-		if (String(trained.get(a)) !== String([rows, rank]) || String(trained.get(b)) !== String([rank, columns]))
+		// A may be frozen.
+		if (String(shapes.get(a)) !== String([rows, rank]) || String(trained.get(b)) !== String([rank, columns]))
 			throw refuse(`has an adapter of ${JSON.stringify(weight)} whose matrices do not go together`);
 	}
 	const unknown = base.find((name) => !shapes.has(name));
