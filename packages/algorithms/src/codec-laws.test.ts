@@ -1,7 +1,7 @@
 import { randomFromSeed } from "@rondo/kernels";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { builtInCodecs } from "./codec-options.js";
+import { updateCodecs } from "./codec-options.js";
 import { dareFactor } from "./codecs/dare.js";
 import type { Codec, Lane } from "./contract.js";
 import { createRegistry } from "./registry.js";
@@ -14,7 +14,7 @@ const largest = ({ codec: [name, share], absMax, length }: Lane): number => {
 	return name === "seeded-sparse" ? (absMax * Math.ceil((share as number) * length)) / length : absMax;
 };
 const laneOf = (codec: Lane["codec"], length: number, absMax = 1): Lane => ({ length, absMax, combine: "mean", codec });
-const specs: Lane["codec"][] = builtInCodecs.flatMap(({ name }): Lane["codec"][] =>
+const specs: Lane["codec"][] = updateCodecs.flatMap(({ name }): Lane["codec"][] =>
 	SPARSE.includes(name)
 		? [0.01, 0.3, 1].flatMap(
 				(share) =>

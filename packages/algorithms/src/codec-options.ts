@@ -10,9 +10,9 @@ import { seededSparse, seededSparseFactor } from "./codecs/seeded-sparse.js";
 import { topK } from "./codecs/top-k.js";
 import type { Codec, Lane } from "./contract.js";
 
-/** Every codec that comes with Rondo. A file in `codecs/` that is missing here fails a test. */
+/** The codecs that a change of the weights may travel in. */
 // biome-ignore format: one line per codec
-export const builtInCodecs: readonly Codec[] = [
+export const updateCodecs: readonly Codec[] = [
 	bf16,
 	dare,
 	f16,
@@ -39,7 +39,7 @@ export interface CodecOptions {
 export const codecProperties = {
 	codec: {
 		type: "string",
-		enum: builtInCodecs.map(({ name }) => name),
+		enum: updateCodecs.map(({ name }) => name),
 		default: "f32",
 		description: "how the change of the weights travels (docs/codecs.md)",
 	},
@@ -98,7 +98,7 @@ export const shareOf = (options: CodecOptions): number =>
 	!isSparse(options) ? 1 : options.codecShare === 0 ? DEFAULT_SHARE : options.codecShare;
 
 /** Largest size of a lane with a built-in codec, bytes: what `bounds` declares. */
-export const bytesOfLane = (lane: Lane): number => builtInCodecs.find(({ name }) => name === lane.codec[0])!.maxBytes(lane);
+export const bytesOfLane = (lane: Lane): number => updateCodecs.find(({ name }) => name === lane.codec[0])!.maxBytes(lane);
 
 function factorOf(codec: CodecName, share: number): number {
 	if (codec === "dare") return dareFactor(share);

@@ -1,4 +1,3 @@
-export { builtInReducers } from "./built-in-reducers.js";
 export { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "./cohort.js";
 export { resolveConfig } from "./config.js";
 export type {
@@ -56,5 +55,5 @@ export {
 } from "./plain.js";
 export { readsOf } from "./reads.js";
 export { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducer-options.js";
-export { builtInCodecs, builtInStrategies, createRegistry, type Registry } from "./registry.js";
+export { builtInCodecs, builtInReducers, builtInStrategies, createRegistry, type Registry } from "./registry.js";
 export { checkUpdate, type UpdateOptions, updateLane, updateProperties } from "./update-lane.js";

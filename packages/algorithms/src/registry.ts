@@ -1,6 +1,6 @@
 import { RondoError } from "@rondo/errors";
+import { builtInCodecs } from "./built-in-codecs.js";
 import { builtInReducers } from "./built-in-reducers.js";
-import { builtInCodecs } from "./codec-options.js";
 import type { AnyStrategy, Codec, Lane, Reducer } from "./contract.js";
 import { ef21 } from "./strategies/ef21.js";
 import { fedadagrad } from "./strategies/fedadagrad.js";
@@ -10,6 +10,7 @@ import { fedavgm } from "./strategies/fedavgm.js";
 import { fedkseed } from "./strategies/fedkseed.js";
 import { fedprox } from "./strategies/fedprox.js";
 import { fedyogi } from "./strategies/fedyogi.js";
+import { frl } from "./strategies/frl.js";
 import { scaffold } from "./strategies/scaffold.js";
 
 /** Every strategy that comes with Rondo. A file in `strategies/` that is missing here fails a test. */
@@ -23,10 +24,11 @@ export const builtInStrategies: readonly AnyStrategy[] = [
 	fedkseed,
 	fedprox,
 	fedyogi,
+	frl,
 	scaffold,
 ];
 
-export { builtInCodecs };
+export { builtInCodecs, builtInReducers };
 
 /** The strategies, codecs and reducers that one process knows, by name. */
 export interface Registry {

@@ -80,7 +80,7 @@ export const LAWS = {
 		);
 	}),
 
-	"one client and one weight are enough": law(["no trainer"], async (lawCase) => {
+	"one client and one weight are enough": law(["no trainer", "ranks"], async (lawCase) => {
 		const { rounds, weights } = await completed(lawCase, {
 			clients: scalarClients(1),
 			layout: layoutOf([{ name: "w", shape: [] }]),
