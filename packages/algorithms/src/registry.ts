@@ -11,6 +11,7 @@ import { fedkseed } from "./strategies/fedkseed.js";
 import { fedprox } from "./strategies/fedprox.js";
 import { fedyogi } from "./strategies/fedyogi.js";
 import { frl } from "./strategies/frl.js";
+import { rffl } from "./strategies/rffl.js";
 import { scaffold } from "./strategies/scaffold.js";
 
 /** Every strategy that comes with Rondo. A file in `strategies/` that is missing here fails a test. */
@@ -25,6 +26,7 @@ export const builtInStrategies: readonly AnyStrategy[] = [
 	fedprox,
 	fedyogi,
 	frl,
+	rffl,
 	scaffold,
 ];
 
