@@ -1,4 +1,4 @@
-import { type ClientId, digestOf, type Metrics, type Plain, vecsIn } from "@rondo/algorithms";
+import { type ClientId, decodePlain, digestOf, type Metrics, type Plain, type Plan, vecsIn } from "@rondo/algorithms";
 import { isRondoError, RondoError, toRondoError } from "@rondo/errors";
 import type { Random } from "@rondo/kernels";
 import {
@@ -23,8 +23,14 @@ import {
 	type TaskState,
 	TICK_MS,
 } from "@rondo/rounds";
-import type { Device, DeviceResult } from "./device.js";
+import type { Attacks } from "./adversary/attacks.js";
+import type { Done } from "./client-half.js";
+import type { Device } from "./device.js";
+import type { Executor } from "./executor.js";
 import type { MemoryStore } from "./memory-store.js";
+import { AttackImpossible, TaskRunner } from "./task-runner.js";
+import { type Agenda, type Arrival, type Assignment, RealAgenda, VirtualAgenda } from "./time/agenda.js";
+import type { World } from "./time/behaviour.js";
 
 /** One commit of a simulated run. */
 export interface SimulatedRound {
@@ -42,6 +48,10 @@ export interface SimulatedRound {
 	/** Payloads and blobs of all tasks done since the last commit. */
 	readonly bytesDown: number;
 	readonly bytesUp: number;
+	/** Time of the commit since the start of the run, milliseconds. */
+	readonly atMs: number;
+	/** Tasks of this attempt that ended without a report in time: late, lost, or not waited for. */
+	readonly unanswered: number;
 }
 
 /** A task that ended without an accepted report. */
@@ -68,6 +78,10 @@ export interface DriverParts {
 	readonly onCommit?: (round: SimulatedRound) => Promise<void> | void;
 	readonly keepReports: boolean;
 	readonly signal: AbortSignal;
+	readonly executor: Executor;
+	readonly attacks: Attacks;
+	readonly clock: "virtual" | "real";
+	readonly world: World;
 }
 
 interface OpenRound {
@@ -76,16 +90,13 @@ interface OpenRound {
 	readonly fold: Fold;
 	readonly accepted: Map<TaskId, AcceptedReport>;
 	finished?: Finished;
-}
-
-interface PendingTask {
-	readonly key: RoundKey;
-	readonly task: TaskState;
-	readonly payload: Uint8Array;
+	unanswered: number;
 }
 
 const INCARNATION = 1;
 const RUNNING: readonly RunPhase[] = ["created", "running", "paused"];
+/** Changes of who is there that a round waits for. */
+const MAX_CHANGES = 10_000;
 
 /**
  * Carries out what the round machine asks for, as the coordinator's driver does, with clients that answer in the same
@@ -101,13 +112,14 @@ export class Driver {
 	position: Position;
 	state: RunState;
 	readonly #parts: DriverParts;
-	readonly #events: RunEvent[] = [{ type: "start" }];
-	#tasks: PendingTask[] = [];
+	// The first tick starts the clock.
+	readonly #events: RunEvent[] = [{ type: "start" }, { type: "tick" }];
+	readonly #agenda: Agenda<Done>;
 	/** Last report of a task until the machine has decided on it. */
 	#received: { readonly bytes: Uint8Array; readonly report: Report } | undefined;
 	#open: OpenRound | undefined;
-	#nowMs = 0;
 	#idleMs = 0;
+	#changes = 0;
 	#traffic = { down: 0, up: 0 };
 
 	constructor(parts: DriverParts) {
@@ -117,25 +129,27 @@ export class Driver {
 		this.records.push(record);
 		this.position = { state, members: new Map(), round: 1, commit: 0, population: devices.size };
 		this.state = createRun({ run, epoch: 1, settings, incarnation: INCARNATION });
+		const runner = new TaskRunner(parts, ({ key }) => this.#planOf(key));
+		const work = { start: (assignment: Assignment) => runner.start(assignment), width: parts.executor.width };
+		this.#agenda = parts.clock === "real" ? new RealAgenda(work) : new VirtualAgenda(work, parts.world);
 	}
 
 	/**
 	 * Runs to the end.
-	 * @throws CANCELLED when the signal says so; UNAVAILABLE when a round can never start
+	 * @throws CANCELLED when the signal says so; UNAVAILABLE when a round can never start; INVALID_ARGUMENT for an attack that
+	 * this strategy's reports do not allow
 	 */
 	async run(): Promise<void> {
 		while (RUNNING.includes(this.state.phase)) {
 			if (this.#parts.signal.aborted) throw new RondoError("CANCELLED", `the simulation was cancelled in round ${this.position.round}`);
 			const event = this.#events.shift();
 			if (event !== undefined) {
-				const { state, effects } = step(this.state, event, this.#nowMs);
+				const { state, effects } = step(this.state, event, this.#agenda.nowMs);
 				this.state = state;
 				for (const effect of effects) await this.#carryOut(effect);
 				continue;
 			}
-			const task = this.#tasks.shift();
-			if (task === undefined) this.#tick();
-			else await this.#train(task);
+			await this.#advance();
 		}
 	}
 
@@ -151,19 +165,18 @@ export class Driver {
 					position: this.position,
 					fold: this.#parts.engine.fold(effect.state.plan),
 					accepted: new Map(),
+					unanswered: 0,
 				};
 				return;
 			case "draw": {
-				const there = [...this.#parts.devices.keys()].filter((client) => this.#parts.present(client, effect.key.round));
-				this.#events.push({ type: "present", key: effect.key, clients: rankClients(this.#parts.secret, effect.key, there) });
+				this.#tellPresent(effect.key);
 				return;
 			}
 			case "lease": {
 				const { engine } = this.#parts;
 				const leased = this.#parts.arrival(effect.tasks);
-				this.#tasks.push(
-					...leased.map((task) => ({ key: effect.key, task, payload: engine.task(this.position, this.position.members.get(task.client)) })),
-				);
+				const cohort = leased.map((task) => ({ task, payload: engine.task(this.position, this.position.members.get(task.client)) }));
+				this.#agenda.add(cohort.map((one) => ({ ...one, key: effect.key, cohort, abort: new AbortController() })));
 				return;
 			}
 			case "accept": {
@@ -185,8 +198,8 @@ export class Driver {
 				this.#openRound().fold.add(effect.task, this.#received!.report);
 				return;
 			case "cancel": {
-				const cancelled = new Set(effect.tasks.map(({ id }) => id));
-				this.#tasks = this.#tasks.filter(({ task }) => !cancelled.has(task.id));
+				this.#agenda.cancel(new Set(effect.tasks.map(({ id }) => id)));
+				if (this.#open !== undefined) this.#open.unanswered = effect.tasks.length;
 				return;
 			}
 			case "finish":
@@ -208,34 +221,74 @@ export class Driver {
 		}
 	}
 
-	async #train({ key, task, payload }: PendingTask): Promise<void> {
+	/** Lets time pass until the next report, or until something may happen without one. */
+	async #advance(): Promise<void> {
+		const beforeMs = this.#agenda.nowMs;
+		const [open] = this.state.open;
+		const accepted = this.#open?.accepted.size ?? 0;
+		const arrival = await this.#agenda.next(this.#wakeMs(), open === undefined ? 0 : Math.max(1, open.plan.closeAt - accepted));
+		const elapsedMs = this.#agenda.nowMs - beforeMs;
+		if (elapsedMs > 0) this.#events.push({ type: "tick" });
+		if (arrival === undefined) this.#idleMs += elapsedMs;
+		else await this.#receive(arrival);
+		if (this.#parts.world.nextChangeMs(beforeMs) <= this.#agenda.nowMs) {
+			this.#changes++;
+			for (const { kind, round, attempt, phase } of this.state.open) if (phase !== "closing") this.#tellPresent({ kind, round, attempt });
+		}
+		this.#checkHope();
+	}
+
+	/** When to look at the clock if no report arrives before. */
+	#wakeMs(): number {
+		const { nowMs } = this.#agenda;
+		const budgets = this.state.open.map(({ phase, waitLeftMs, leftMs }) => (phase === "planned" ? waitLeftMs : leftMs));
+		return Math.min(nowMs + TICK_MS, this.#parts.world.nextChangeMs(nowMs), ...budgets.filter((ms) => ms > 0).map((ms) => nowMs + ms));
+	}
+
+	async #receive({ assignment, result }: Arrival<Done>): Promise<void> {
+		const { key, task, payload } = assignment;
 		this.#idleMs = 0;
-		const { plan } = this.state.open.find(
-			(round) => round.kind === key.kind && round.round === key.round && round.attempt === key.attempt,
-		)!;
-		const device = this.#parts.devices.get(task.client)!;
-		let done: DeviceResult;
+		this.#changes = 0;
+		let done: Done;
+		let digest: string;
+		let bytes: Uint8Array;
 		try {
-			done = await device.train({ id: task.id, round: key.round, payload }, plan);
+			done = await result;
+			({ digest, bytes } = done.report!);
+			const { down, up } = this.#parts.devices.get(task.client)!.keep(task.id, payload, done);
+			this.#traffic = { down: this.#traffic.down + down, up: this.#traffic.up + up + bytes.length };
 		} catch (error) {
+			if (error instanceof AttackImpossible) throw toRondoError(error.cause);
 			// A client that cannot do its task declines it; anything but a RondoError is a defect that must be seen.
 			if (!isRondoError(error)) throw error;
 			this.#refuse(key, task, error);
 			this.#events.push({ type: "decline", task: task.id, client: task.client, reason: `${error.code}: ${error.message}` });
 			return;
 		}
-		this.#traffic = { down: this.#traffic.down + done.bytesDown, up: this.#traffic.up + done.bytesUp };
-		const about = { type: "report" as const, task: task.id, client: task.client, digest: done.digest };
+		const about = { type: "report" as const, task: task.id, client: task.client, digest };
 		try {
-			const report = decodeReport(done.bytes);
-			this.#parts.engine.check(plan, report);
-			this.#received = { bytes: done.bytes, report };
+			const report = decodeReport(bytes);
+			this.#parts.engine.check(this.#planOf(key), report);
+			this.#received = { bytes, report };
 			this.#events.push({ ...about, verdict: { ok: true, numExamples: report.numExamples } });
 		} catch (error) {
 			const { code, message } = toRondoError(error);
 			this.#refuse(key, task, toRondoError(error));
 			this.#events.push({ ...about, verdict: { ok: false, code, message } });
 		}
+	}
+
+	#planOf(key: RoundKey): Plan {
+		return this.state.open.find((round) => round.kind === key.kind && round.round === key.round && round.attempt === key.attempt)!.plan;
+	}
+
+	#tellPresent(key: RoundKey): void {
+		const there = [...this.#parts.devices.keys()].filter((client) => this.#isThere(client, key.round));
+		this.#events.push({ type: "present", key, clients: rankClients(this.#parts.secret, key, there) });
+	}
+
+	#isThere(client: ClientId, round: number): boolean {
+		return this.#parts.present(client, round) && this.#parts.world.isThere(client, this.#agenda.nowMs);
 	}
 
 	#refuse({ round }: RoundKey, { client }: TaskState, { code, message }: RondoError): void {
@@ -268,7 +321,7 @@ export class Driver {
 	}
 
 	async #commit(skip: boolean): Promise<void> {
-		const { position, attempt, finished, accepted, fold } = this.#openRound();
+		const { position, attempt, finished, accepted, fold, unanswered } = this.#openRound();
 		fold.release();
 		const { engine, evaluate, evaluateEvery, settings, onCommit } = this.#parts;
 		const record = skip
@@ -291,6 +344,8 @@ export class Driver {
 			...(evaluation === undefined ? {} : { evaluation }),
 			bytesDown: this.#traffic.down,
 			bytesUp: this.#traffic.up,
+			atMs: this.#agenda.nowMs,
+			unanswered: skip ? this.#agenda.waiting().length : unanswered,
 		};
 		this.#traffic = { down: 0, up: 0 };
 		this.rounds.push(round);
@@ -309,7 +364,7 @@ export class Driver {
 		return digestOf(this.position.state);
 	}
 
-	/** Drops blobs that nothing refers to any more. Settling ends a round, so no task is under way. */
+	/** Drops blobs that nothing refers to any more. */
 	#collect(): void {
 		const { engine, store, devices } = this.#parts;
 		const published = this.records.flatMap(({ entry }) => (entry.kind === "genesis" ? [] : vecsIn(entry.publish)));
@@ -320,23 +375,23 @@ export class Driver {
 			...[...this.position.members.values()].flatMap((member) => vecsIn(member)),
 			...published,
 			...kept,
+			...this.#agenda.waiting().flatMap(({ payload }) => vecsIn(decodePlain(payload))),
 			...[...devices.values()].flatMap((device) => device.vecs()),
 		]);
 	}
 
-	/** Lets time pass for a round that waits: for clients, or for its deadline. */
-	#tick(): void {
+	/** @throws UNAVAILABLE when the open round will never find enough clients */
+	#checkHope(): void {
 		const [open] = this.state.open;
-		if (open === undefined || (open.phase === "planned" && this.#idleMs > this.#parts.settings.waitForClientsMs + 2 * TICK_MS)) {
-			const there = [...this.#parts.devices.keys()].filter((client) => this.#parts.present(client, this.position.round)).length;
-			throw new RondoError(
-				"UNAVAILABLE",
-				`round ${this.position.round} cannot start: ${there} clients are there, its quorum is ${open?.plan.quorum}`,
-			);
-		}
-		this.#idleMs += TICK_MS;
-		this.#nowMs += TICK_MS;
-		this.#events.push({ type: "tick" });
+		const { settings, devices, world } = this.#parts;
+		const changes = world.nextChangeMs(0) === Number.POSITIVE_INFINITY ? 0 : MAX_CHANGES;
+		if (open !== undefined && (open.phase !== "planned" || this.#idleMs <= settings.waitForClientsMs + 2 * TICK_MS)) return;
+		if (open === undefined ? this.#events.length > 0 : this.#changes < changes) return;
+		const there = [...devices.keys()].filter((client) => this.#isThere(client, this.position.round)).length;
+		throw new RondoError(
+			"UNAVAILABLE",
+			`round ${this.position.round} cannot start: ${there} clients are there, its quorum is ${open?.plan.quorum}`,
+		);
 	}
 
 	#openRound(): OpenRound {

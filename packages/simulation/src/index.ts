@@ -1,4 +1,13 @@
-export { Device, type DeviceContext, type DeviceResult, type SimulatedClient } from "./device.js";
+export { forge, impossible } from "./adversary/forge.js";
+export type { ForgeContext, HonestWork } from "./adversary/forge-context.js";
+export { type AdversarySpec, changesWork, checkAdversary, chooseClients, type WorkSpec } from "./adversary/spec.js";
+export type { Done, Job, RunFacts } from "./client-half.js";
+export { type ClientSpec, Device, type DeviceContext, type SimulatedClient, type Traffic } from "./device.js";
 export type { Refusal, SimulatedRound } from "./driver.js";
+export type { Executor } from "./executor.js";
 export { createMemoryStore, type MemoryStore } from "./memory-store.js";
-export { type SimulateOptions, type SimulationResult, simulate } from "./simulate.js";
+export { type SimulateOptions, type SimulationResult, simulate, type ThreadedOptions } from "./simulate.js";
+export { openThreadPool, type PoolRun, type ThreadPool, type ThreadPoolOptions } from "./threads/pool.js";
+export type { SimulatedModel, SimulatedWorkload } from "./threads/workload.js";
+export type { Behaviour } from "./time/behaviour.js";
+export { checkDistribution, type Distribution, drawFrom } from "./time/distribution.js";

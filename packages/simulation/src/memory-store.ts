@@ -6,6 +6,10 @@ import type { ReportSource } from "@rondo/rounds";
 export interface MemoryStore extends Io, ReportSource {
 	/** Stores a copy of `array`. */
 	put<D extends DType>(dtype: D, array: ArrayOf<D>): Vec<D>;
+	/** Takes content whose digest is known to be right; the bytes are kept, not copied. */
+	adopt(vec: Vec, bytes: Uint8Array): void;
+	/** All bytes of a blob; undefined when it is not there. */
+	find(vec: Vec): Uint8Array | undefined;
 	/** Forgets every blob but these. */
 	retain(vecs: Iterable<Vec>): void;
 	/**
@@ -50,6 +54,10 @@ export function createMemoryStore(): MemoryStore {
 			return take(dtype, length, bytes);
 		},
 		put: (dtype, array) => take(dtype, array.length, bytesOf(array).slice()),
+		adopt(vec, bytes) {
+			if (!blobs.has(vec.sha256)) blobs.set(vec.sha256, bytes);
+		},
+		find: (vec) => blobs.get(vec.sha256),
 		blob: (vec, from, to) => bytesFor(vec).subarray(from, to),
 		retain(vecs) {
 			const kept = new Set(Array.from(vecs, ({ sha256 }) => sha256));

@@ -3,9 +3,14 @@ import { RondoError } from "@rondo/errors";
 import { fromHex, type Random, randomFrom } from "@rondo/kernels";
 import { type LogRecord, RunEngine, type RunPhase, type RunSettings, type TaskId, type TaskState } from "@rondo/rounds";
 import type { Layout } from "@rondo/tensors";
-import { Device, type DeviceContext, type SimulatedClient } from "./device.js";
+import { Attacks } from "./adversary/attacks.js";
+import { checkAdversary } from "./adversary/spec.js";
+import { type ClientSpec, Device, type DeviceContext, type SimulatedClient } from "./device.js";
 import { Driver, type Refusal, type SimulatedRound } from "./driver.js";
+import { type Executor, inThisThread } from "./executor.js";
 import { createMemoryStore, type MemoryStore } from "./memory-store.js";
+import type { ThreadPool } from "./threads/pool.js";
+import { type Behaviour, worldOf } from "./time/behaviour.js";
 
 /** What a simulation is made of. */
 export interface SimulateOptions {
@@ -30,7 +35,27 @@ export interface SimulateOptions {
 	readonly arrival?: (tasks: readonly TaskState[]) => readonly TaskState[];
 	/** Whether accepted reports are kept for a replay; default: true. Without them memory does not grow with the rounds. */
 	readonly keepReports?: boolean;
+	/**
+	 * "virtual" (default): reports arrive when `behaviour` says, and the round machine's deadlines are in that time. "real":
+	 * they arrive as they are ready, so that late clients, unlike sums, differ from run to run.
+	 */
+	readonly clock?: "virtual" | "real";
+	/** How long tasks take and who is there; default: everybody is, and answers at once. */
+	readonly behaviour?: Behaviour;
 	readonly signal?: AbortSignal;
+}
+
+/** A simulation whose client halves run in threads. */
+export interface ThreadedOptions extends Omit<SimulateOptions, "clients"> {
+	readonly clients: readonly ClientSpec[];
+	/** Where they run. The strategy is the one that the pool's modules or Rondo have of this name. */
+	readonly pool: ThreadPool;
+	/** What the workload module learns of the model beside its layout; JSON. */
+	readonly manifest?: unknown;
+	/** Content that the manifest lists, by digest. */
+	readonly assets?: ReadonlyMap<string, Uint8Array>;
+	/** Options of the workload module. */
+	readonly workloadOptions?: Plain;
 }
 
 /** A finished simulation. */
@@ -66,12 +91,14 @@ const DEFAULT_SETTINGS: Omit<RunSettings, "rounds"> = {
 
 /**
  * Runs a federation in this process: the real round machine and engine, both halves of the strategy, one client after
- * the other. Equal arguments give equal bytes, and the same bytes as a coordinator gives with these seeds, run id and
- * accepted sets.
+ * the other or as many at once as a pool has threads. Equal arguments give equal bytes on any number of threads, and the
+ * same bytes as a coordinator gives with these seeds, run id and accepted sets.
  * @throws INVALID_ARGUMENT, UNKNOWN_OPTION and SHAPE_MISMATCH for what does not fit; UNAVAILABLE when a round can never start;
  * CANCELLED; whatever is not a RondoError and a client half throws
  */
-export async function simulate(options: SimulateOptions): Promise<SimulationResult> {
+export function simulate(options: SimulateOptions): Promise<SimulationResult>;
+export function simulate(options: ThreadedOptions): Promise<SimulationResult>;
+export async function simulate(options: SimulateOptions | ThreadedOptions): Promise<SimulationResult> {
 	const { strategy, layout, initial, clients, publicSeed, run = "simulation", evaluate, onCommit } = options;
 	const { evaluateEvery, ...settings } = { ...DEFAULT_SETTINGS, ...options.settings };
 	if (evaluate !== undefined && strategy.model === undefined)
@@ -86,7 +113,14 @@ export async function simulate(options: SimulateOptions): Promise<SimulationResu
 	const first = store.put("f32", initial);
 	const engine = new RunEngine({ run, strategy, codec, reducer, config, layout, initial: first, publicSeed, io: store, source: store });
 	const signal = options.signal ?? new AbortController().signal;
-	const devices = devicesOf(clients, secret, { strategy, codec, config, layout, initial: first, shared, store, signal });
+	const facts = { strategy, codec, config, layout, initial: first, shared };
+	const secretOf = secretsOf(clients, secret);
+	const devices = devicesOf(clients, secretOf, { ...facts, store, signal });
+	const attacks = attacksOf(clients, engine, store, secret);
+	const examplesOf = (client: ClientSpec) => client.numExamples ?? (client as Partial<SimulatedClient>).data?.numExamples;
+	const world = worldOf(options.behaviour ?? {}, new Map(clients.map((client) => [client.id, examplesOf(client)])), secret.at("behaviour"));
+	const opened = "pool" in options ? await options.pool.open({ ...options, run, config, initial: first, store, layout }) : undefined;
+	const executor: Executor = opened ?? inThisThread(clients as readonly SimulatedClient[], facts, store, secretOf);
 	const presence = new Map(clients.map(({ id, present }) => [id, present]));
 	const driver = new Driver({
 		run,
@@ -101,10 +135,18 @@ export async function simulate(options: SimulateOptions): Promise<SimulationResu
 		evaluateEvery,
 		keepReports: options.keepReports ?? true,
 		signal,
+		executor,
+		attacks,
+		clock: options.clock ?? "virtual",
+		world,
 		...(evaluate === undefined ? {} : { evaluate }),
 		...(onCommit === undefined ? {} : { onCommit }),
 	});
-	await driver.run();
+	try {
+		await driver.run();
+	} finally {
+		await opened?.close();
+	}
 	const { state, position, result } = driver;
 	const weights = driver.weights();
 	return {
@@ -124,12 +166,34 @@ export async function simulate(options: SimulateOptions): Promise<SimulationResu
 	};
 }
 
-function devicesOf(clients: readonly SimulatedClient[], secret: Random, context: DeviceContext): ReadonlyMap<ClientId, Device> {
+/** Roots of the devices' secret randomness. */
+function secretsOf(clients: readonly ClientSpec[], secret: Random): (client: ClientId) => Random {
+	const keys = new Map(clients.map(({ id, deviceKey }) => [id, deviceKey]));
+	return (client) => {
+		const key = keys.get(client);
+		return key === undefined ? secret.at("device", client) : randomFrom(key);
+	};
+}
+
+/** @throws INVALID_ARGUMENT for an attack that is malformed, or cannot change this strategy's reports */
+function attacksOf(clients: readonly ClientSpec[], engine: RunEngine, store: MemoryStore, secret: Random): Attacks {
+	const adversaries = new Map(clients.flatMap(({ id, adversary }) => (adversary === undefined ? [] : [[id, adversary] as const])));
+	for (const [client, specs] of adversaries) checkAdversary(`adversary of ${client}`, specs);
+	const attacks = new Attacks(adversaries, engine, store, secret.at("attacks"));
+	const start = { state: engine.genesis().state, members: new Map(), round: 1, commit: 0, population: clients.length };
+	if (adversaries.size > 0) attacks.check(engine.plan(start));
+	return attacks;
+}
+
+function devicesOf(
+	clients: readonly ClientSpec[],
+	secretOf: (client: ClientId) => Random,
+	context: DeviceContext,
+): ReadonlyMap<ClientId, Device> {
 	const devices = new Map<ClientId, Device>();
 	for (const client of clients) {
 		if (devices.has(client.id)) throw new RondoError("INVALID_ARGUMENT", `clients has two with the id ${JSON.stringify(client.id)}`);
-		const root = client.deviceKey === undefined ? secret.at("device", client.id) : randomFrom(client.deviceKey);
-		devices.set(client.id, new Device(client, root, context));
+		devices.set(client.id, new Device(client, secretOf(client.id), context));
 	}
 	return devices;
 }
