@@ -32,6 +32,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 		"agent",
 		"client",
 		"datasets",
+		"simulation",
 		"trainer-onnx",
 		"trainer-tfjs",
 	],

@@ -7,6 +7,7 @@ import { addDemoCommand } from "./commands/demo.js";
 import { addModelCommands } from "./commands/model.js";
 import { addRunCommands } from "./commands/run.js";
 import { addServeCommand } from "./commands/serve.js";
+import { addSimulateCommand } from "./commands/simulate.js";
 import { addTokenCommands } from "./commands/token.js";
 import type { Context } from "./context.js";
 import { EXIT_CODES, exitCodeOf } from "./exit-codes.js";
@@ -32,6 +33,7 @@ export function createProgram(context: Context): Command {
 	addDemoCommand(program, context);
 	addServeCommand(program, context);
 	addAgentCommand(program, context);
+	addSimulateCommand(program, context);
 	addModelCommands(program, context);
 	addRunCommands(program, context);
 	addTokenCommands(program, context);

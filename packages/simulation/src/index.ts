@@ -6,7 +6,7 @@ export { type ClientSpec, Device, type DeviceContext, type SimulatedClient, type
 export type { Refusal, SimulatedRound } from "./driver.js";
 export type { Executor } from "./executor.js";
 export { createMemoryStore, type MemoryStore } from "./memory-store.js";
-export { type SimulateOptions, type SimulationResult, simulate, type ThreadedOptions } from "./simulate.js";
+export { checkSimulation, type SimulateOptions, type SimulationResult, simulate, type ThreadedOptions } from "./simulate.js";
 export { openThreadPool, type PoolRun, type ThreadPool, type ThreadPoolOptions } from "./threads/pool.js";
 export type { SimulatedModel, SimulatedWorkload } from "./threads/workload.js";
 export type { Behaviour } from "./time/behaviour.js";

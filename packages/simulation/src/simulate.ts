@@ -99,27 +99,10 @@ const DEFAULT_SETTINGS: Omit<RunSettings, "rounds"> = {
 export function simulate(options: SimulateOptions): Promise<SimulationResult>;
 export function simulate(options: ThreadedOptions): Promise<SimulationResult>;
 export async function simulate(options: SimulateOptions | ThreadedOptions): Promise<SimulationResult> {
-	const { strategy, layout, initial, clients, publicSeed, run = "simulation", evaluate, onCommit } = options;
-	const { evaluateEvery, ...settings } = { ...DEFAULT_SETTINGS, ...options.settings };
-	if (evaluate !== undefined && strategy.model === undefined)
-		throw new RondoError("INVALID_ARGUMENT", `evaluate needs a model, which strategy ${strategy.name} has not`);
-	if (!Number.isSafeInteger(evaluateEvery) || evaluateEvery < 1)
-		throw new RondoError("INVALID_ARGUMENT", `settings.evaluateEvery must be a positive integer, got ${evaluateEvery}`);
-	const secret = randomFrom(seedBytes("secretSeed", options.secretSeed));
-	const shared = randomFrom(seedBytes("publicSeed", publicSeed));
-	const config = resolveConfig(strategy, options.options, layout);
-	const { codec, reducer } = createRegistry([strategy]);
-	const store = createMemoryStore();
-	const first = store.put("f32", initial);
-	const engine = new RunEngine({ run, strategy, codec, reducer, config, layout, initial: first, publicSeed, io: store, source: store });
-	const signal = options.signal ?? new AbortController().signal;
-	const facts = { strategy, codec, config, layout, initial: first, shared };
-	const secretOf = secretsOf(clients, secret);
-	const devices = devicesOf(clients, secretOf, { ...facts, store, signal });
-	const attacks = attacksOf(clients, engine, store, secret);
-	const examplesOf = (client: ClientSpec) => client.numExamples ?? (client as Partial<SimulatedClient>).data?.numExamples;
-	const world = worldOf(options.behaviour ?? {}, new Map(clients.map((client) => [client.id, examplesOf(client)])), secret.at("behaviour"));
-	const opened = "pool" in options ? await options.pool.open({ ...options, run, config, initial: first, store, layout }) : undefined;
+	const { facts, secret, secretOf, store, engine, devices, attacks, world, settings, evaluateEvery, signal } = prepare(options);
+	const { clients, layout, run = "simulation", evaluate, onCommit } = options;
+	const { initial, config } = facts;
+	const opened = "pool" in options ? await options.pool.open({ ...options, run, config, initial, store, layout }) : undefined;
 	const executor: Executor = opened ?? inThisThread(clients as readonly SimulatedClient[], facts, store, secretOf);
 	const presence = new Map(clients.map(({ id, present }) => [id, present]));
 	const driver = new Driver({
@@ -166,6 +149,37 @@ export async function simulate(options: SimulateOptions | ThreadedOptions): Prom
 	};
 }
 
+/**
+ * Checks what can be checked before anything runs.
+ * @throws as `simulate` does for what does not fit, INVALID_ARGUMENT with the reason for an attack that is not possible
+ */
+export const checkSimulation = (options: Omit<SimulateOptions, "clients"> & { readonly clients: readonly ClientSpec[] }): void =>
+	void prepare(options);
+
+function prepare(options: Omit<SimulateOptions, "clients"> & { readonly clients: readonly ClientSpec[] }) {
+	const { strategy, layout, initial, clients, publicSeed, run = "simulation", evaluate } = options;
+	const { evaluateEvery, ...settings } = { ...DEFAULT_SETTINGS, ...options.settings };
+	if (evaluate !== undefined && strategy.model === undefined)
+		throw new RondoError("INVALID_ARGUMENT", `evaluate needs a model, which strategy ${strategy.name} has not`);
+	if (!Number.isSafeInteger(evaluateEvery) || evaluateEvery < 1)
+		throw new RondoError("INVALID_ARGUMENT", `settings.evaluateEvery must be a positive integer, got ${evaluateEvery}`);
+	const secret = randomFrom(seedBytes("secretSeed", options.secretSeed));
+	const shared = randomFrom(seedBytes("publicSeed", publicSeed));
+	const config = resolveConfig(strategy, options.options, layout);
+	const { codec, reducer } = createRegistry([strategy]);
+	const store = createMemoryStore();
+	const first = store.put("f32", initial);
+	const engine = new RunEngine({ run, strategy, codec, reducer, config, layout, initial: first, publicSeed, io: store, source: store });
+	const signal = options.signal ?? new AbortController().signal;
+	const facts = { strategy, codec, config, layout, initial: first, shared };
+	const secretOf = secretsOf(clients, secret);
+	const devices = devicesOf(clients, secretOf, { ...facts, store, signal });
+	const attacks = attacksOf(clients, engine, store, secret);
+	const examplesOf = (client: ClientSpec) => client.numExamples ?? (client as Partial<SimulatedClient>).data?.numExamples;
+	const world = worldOf(options.behaviour ?? {}, new Map(clients.map((client) => [client.id, examplesOf(client)])), secret.at("behaviour"));
+	return { facts, secret, secretOf, store, engine, devices, attacks, world, settings, evaluateEvery, signal };
+}
+
 /** Roots of the devices' secret randomness. */
 function secretsOf(clients: readonly ClientSpec[], secret: Random): (client: ClientId) => Random {
 	const keys = new Map(clients.map(({ id, deviceKey }) => [id, deviceKey]));
@@ -180,8 +194,9 @@ function attacksOf(clients: readonly ClientSpec[], engine: RunEngine, store: Mem
 	const adversaries = new Map(clients.flatMap(({ id, adversary }) => (adversary === undefined ? [] : [[id, adversary] as const])));
 	for (const [client, specs] of adversaries) checkAdversary(`adversary of ${client}`, specs);
 	const attacks = new Attacks(adversaries, engine, store, secret.at("attacks"));
-	const start = { state: engine.genesis().state, members: new Map(), round: 1, commit: 0, population: clients.length };
-	if (adversaries.size > 0) attacks.check(engine.plan(start));
+	if (adversaries.size === 0) return attacks;
+	const { state } = engine.genesis();
+	attacks.check(engine.plan({ state, members: new Map(), round: 1, commit: 0, population: clients.length }));
 	return attacks;
 }
 

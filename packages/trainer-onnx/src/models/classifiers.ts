@@ -7,6 +7,8 @@ export interface MlpConfig {
 	/** Units of each hidden layer; empty for softmax regression. */
 	readonly hidden: readonly number[];
 	readonly classes: number;
+	/** Whether layers have biases; default true. */
+	readonly bias?: boolean;
 }
 
 /**
@@ -15,7 +17,7 @@ export interface MlpConfig {
  * classes], loss softmax-cross-entropy.
  * @throws INVALID_ARGUMENT that names the option and its value
  */
-export function mlp({ inputs, hidden, classes }: MlpConfig): ModelBlueprint {
+export function mlp({ inputs, hidden, classes, bias = true }: MlpConfig): ModelBlueprint {
 	checkSize("inputs", inputs);
 	for (const [i, units] of hidden.entries()) checkSize(`hidden[${i}]`, units);
 	checkSize("classes", classes, 2);
@@ -27,7 +29,7 @@ export function mlp({ inputs, hidden, classes }: MlpConfig): ModelBlueprint {
 		// Softmax regression is convex: it may start at 0.
 		const initial = hidden.length === 0 ? filledWith(0) : glorotUniform(from, units);
 		const kernel = w.parameter(`dense_${i}/kernel`, [from, units], initial);
-		const y = w.dense(x, kernel, w.parameter(`dense_${i}/bias`, [units], filledWith(0)));
+		const y = bias ? w.dense(x, kernel, w.parameter(`dense_${i}/bias`, [units], filledWith(0))) : w.dense(x, kernel);
 		x = i === hidden.length ? y : w.node("Relu", [y]);
 	}
 	return w.finish(x, ["batch", classes], "softmax-cross-entropy");

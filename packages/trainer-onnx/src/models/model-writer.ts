@@ -127,8 +127,8 @@ export class ModelWriter {
 	}
 
 	/** x·W + b for rows x and a weight [in, out], as Keras and GPT-2 keep it. */
-	dense(x: string, weight: string, bias: string): string {
-		return this.node("Gemm", [x, weight, bias]);
+	dense(x: string, weight: string, bias?: string): string {
+		return this.node("Gemm", bias === undefined ? [x, weight] : [x, weight, bias]);
 	}
 
 	/** @param output becomes the model's only output, under the name "logits" */
