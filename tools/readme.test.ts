@@ -5,7 +5,7 @@ import ts from "typescript";
 import { expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const PAGES = ["README.md", "packages/client/README.md", "packages/trainer-onnx/README.md", "docs/kernels.md"];
+const PAGES = ["README.md", "packages/client/README.md", "packages/trainer-onnx/README.md", "docs/kernels.md", "docs/simulation.md"];
 
 /** Fenced TypeScript of the pages, each block as a file that does not exist, where the SDK can be resolved. */
 const blocks = new Map(
