@@ -1,7 +1,33 @@
-import type { StrategyCase } from "../law-kit.js";
-export const cases: readonly StrategyCase[] = (["full", "sparse"] as const).map((ballot) => ({
-	label: ballot,
-	options: { ballot, ballotShare: 0.5, gain: 6, batchSize: 4, learningRate: 0.1 },
-	exempt: { "one client and one weight are enough": "ranks" as const },
-	limit: ["", async () => {}],
-}));
+import assert from "node:assert/strict";
+import { unpackBits } from "@rondo/kernels";
+import { decodeReport } from "@rondo/rounds";
+import { completed, type StrategyCase, softmaxClients } from "../law-kit.js";
+
+const one = softmaxClients(1);
+const EDGES = 12;
+const BITS = 4;
+
+export const cases: readonly StrategyCase[] = (["full", "sparse"] as const).map((ballot) => {
+	const options = { ballot, ballotShare: 0.25, gain: 2, learningRate: 0.1, batchSize: 4 };
+	return {
+		label: ballot,
+		options,
+		// One weight has no rank among others: the model is refused.
+		exempt: { "one client and one weight are enough": "ranks" },
+		limit: [
+			"the vote of one client is its own ranking, and the model its upper half",
+			async (strategy) => {
+				const { weights, reports, state, store } = await completed({ strategy, options }, { clients: one, rounds: 1 });
+				const [bytes] = reports.values();
+				const sent = ballot === "full" ? EDGES : EDGES / 4;
+				const ranking = unpackBits(decodeReport(bytes!).lanes.ranks as Uint8Array, BITS, sent);
+				const order = unpackBits(store.read((state as { order: never }).order), BITS, EDGES);
+				assert.deepEqual(order.subarray(-sent), ranking);
+				assert.deepEqual(
+					[...weights!.keys()].filter((e) => weights![e] !== 0),
+					[...order.subarray(EDGES / 2)].sort((a, b) => a - b),
+				);
+			},
+		],
+	};
+});
