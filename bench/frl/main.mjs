@@ -1,11 +1,11 @@
-// Voting against averaging under attack: `npm run bench:frl [-- --seeds 1,2,3,4,5] [--rows frl,fedavg] [--cohorts 25] [--lambda 10]
-// [--split random|fifth]`, after a build.
+// Voting against averaging under attack: `npm run bench:frl [-- --seeds 1,2,3,4,5] [--rows frl,fedavg] [--cohorts 25]
+// [--lambda 10]`, after a build.
 // Digits of UCI, 50 clients with Dirichlet(1) shares of the classes, ONNX trainer, real round machine and encodings in this process.
 // Accuracies are means over the last five rounds; the worst seed counts. FRL leaves biases at 0, FedAvg trains them.
 import { parseArgs } from "node:util";
 import { createRegistry } from "@rondo/algorithms";
 import { inMemoryData, loadDigits, partitionDirichlet } from "@rondo/datasets";
-import { permutation, randomFromSeed } from "@rondo/kernels";
+import { randomFromSeed } from "@rondo/kernels";
 import { simulate } from "@rondo/simulation";
 import { createOnnxTrainer, mlp } from "@rondo/trainer-onnx";
 import { colluding, reversedMean, reversedRanking } from "./attacks.mjs";
@@ -20,12 +20,10 @@ const { values } = parseArgs({
 		seeds: { type: "string", default: "1,2,3,4,5" },
 		rows: { type: "string" },
 		cohorts: { type: "string" },
-		split: { type: "string", default: "random" },
 		// Length of the malicious update in honest means, where updates are averaged.
 		lambda: { type: "string", default: "10" },
 	},
 });
-if (values.split !== "random" && values.split !== "fifth") throw new Error(`--split ${values.split}: random or fifth`);
 const vote = { attack: reversedRanking };
 const mean = { attack: reversedMean(Number(values.lambda)) };
 /** What is compared; another strategy or reducer is one more line. */
@@ -41,42 +39,27 @@ const COHORTS = [
 ];
 
 const registry = createRegistry();
+const [train, test] = await Promise.all([loadDigits("train"), loadDigits("test")]);
 const model = mlp({ inputs: 64, hidden: [128, 128], classes: 10 });
 const trainer = await createOnnxTrainer({ manifest: model.manifest, layout: model.layout, device: "cpu", threads: 1 });
-const parts = await Promise.all([loadDigits("train"), loadDigits("test")]);
-
-/**
- * Training and held-out examples of a seed. The images stand in runs of 0 to 9, so that every fifth one, which `loadDigits` holds
- * out, is not a fair sample: 52 threes and 21 ones of 359. A random fifth is.
- */
-function examplesOf(random) {
-	const held = parts[1].labels.length;
-	const inputs = parts.flatMap((part) => [...part.inputs]);
-	const labels = parts.flatMap((part) => [...part.labels]);
-	const rows = Uint32Array.from(labels.keys());
-	const order = values.split === "random" ? permutation(random, labels.length) : rows;
-	const chosen = (ids) => ({
-		inputs: Float32Array.from([...ids].flatMap((row) => inputs.slice(64 * row, 64 * (row + 1)))),
-		labels: Int32Array.from(ids, (row) => labels[row]),
-	});
-	return normalized(chosen(order.subarray(0, -held)), chosen(order.subarray(-held)));
-}
+const normalized = normalizer(train);
+const examples = normalized(train);
+const heldOut = inMemoryData(normalized(test));
 
 /** Intensities of mean 0 and deviation 1 over the training set, as is usual for MNIST; networks of ± one constant need inputs of both signs. */
-function normalized(train, test) {
-	const average = train.inputs.reduce((sum, x) => sum + x, 0) / train.inputs.length;
-	const deviation = Math.sqrt(train.inputs.reduce((sum, x) => sum + (x - average) ** 2, 0) / train.inputs.length);
-	return [train, test].map(({ inputs, labels }) => ({ inputs: inputs.map((x) => (x - average) / deviation), labels }));
+function normalizer({ inputs }) {
+	const total = inputs.reduce((sum, byte) => sum + byte, 0);
+	const average = total / inputs.length;
+	const deviation = Math.sqrt(inputs.reduce((sum, byte) => sum + (byte - average) ** 2, 0) / inputs.length);
+	return (images) => ({ ...images, inputs: Float32Array.from(images.inputs, (byte) => (byte - average) / deviation) });
 }
 
 /** Mean accuracy of the last rounds. */
 async function accuracyOf({ strategy, options, attack }, { cohortSize, rounds }, seed, isAttacked) {
 	const random = randomFromSeed(`bench:frl ${seed}`);
-	const [train, test] = examplesOf(random.at("split"));
-	const heldOut = inMemoryData(test);
 	const clients = partitionDirichlet(train.labels, CLIENTS, 1, random.at("partition"), { minPerClient: 1 }).map((rows, i) => ({
 		id: `c${String(i).padStart(2, "0")}`,
-		data: inMemoryData({ ...train, rows }),
+		data: inMemoryData({ ...examples, rows }),
 		trainer,
 	}));
 	const honest = registry.strategy(strategy);

@@ -6,7 +6,7 @@ import { builtInStrategies } from "./registry.js";
 import { fedavg } from "./strategies/fedavg.js";
 import { fedkseed } from "./strategies/fedkseed.js";
 
-const layout = layoutOf([{ name: "w", shape: [3] }]);
+const layout = layoutOf([{ name: "w", shape: [3, 1] }]);
 
 it("fills in every default and leaves the argument alone", () => {
 	const options = Object.freeze({ learningRate: 0.5 });

@@ -137,7 +137,7 @@ function network(w: ArrayLike<number>, { inputs, labels, size }: Batch): readonl
 	const gradient = Array<number>(27).fill(0);
 	let loss = 0;
 	for (let row = 0; row < size; row++) {
-		const x = inputs.subarray(3 * row, 3 * row + 3);
+		const x = Array.from(inputs.subarray(3 * row, 3 * row + 3));
 		const sums = [0, 1, 2, 3].map((h) => x.reduce((sum, value, i) => sum + value * w[4 * i + h]!, 0));
 		const hidden = sums.map((sum) => Math.max(0, sum));
 		const logits = [0, 1, 2].map((c) => hidden.reduce((sum, value, h) => sum + value * w[12 + 4 * c + h]!, w[24 + c]!));
