@@ -258,6 +258,13 @@ export interface Client<T extends Types = Types> {
 	readonly cache: { get(key: string): Plain | undefined; set(key: string, value: Plain): void };
 	/** Verified download, or the local copy. Do not write into the result. */
 	read<D extends DType>(vec: Vec<D>): Promise<ArrayOf<D>>;
+	/**
+	 * The commits after `afterCommit` up to `upTo`, in order, as the run's hash-chained log has them; `upTo` is at most the
+	 * commit that the task was made at. Entries come as they arrive: that the log is the one the task is based on, and that
+	 * it continues what this device has verified before, is known when the iteration has ended, so nothing may be kept or
+	 * reported before. @throws REPLAY_MISMATCH when it is not, INVALID_ARGUMENT for another range, UNAVAILABLE
+	 */
+	log(afterCommit: number, upTo: number): AsyncIterable<LogValue>;
 	/** Stores in the device's content store. */
 	keep<D extends DType>(dtype: D, array: ArrayOf<D>): Vec<D>;
 	/** Tells the application how far the task is: steps done of steps planned. */

@@ -32,6 +32,7 @@ export type {
 } from "./contract.js";
 export { describeStrategies } from "./describe.js";
 export { loadRegistry } from "./load-registry.js";
+export { checkLogRange } from "./log-range.js";
 export { type ResolvedOptimizer, resolveOptimizer } from "./optimizer.js";
 export {
 	type ArrayOf,

@@ -1,7 +1,7 @@
 import { foldInto, gridOf, meanOf, normalizedWeight, permutation, type Random, randomFromSeed, sumOf } from "@rondo/kernels";
 import { type Layout, layoutOf } from "@rondo/tensors";
 import { resolveConfig } from "../src/config.js";
-import type { At, Batch, Client, Data, Folded, Io, Outcome, Plan, Strategy, Trainer, Types, Work } from "../src/contract.js";
+import type { At, Batch, Client, Data, Folded, Io, LogValue, Outcome, Plan, Strategy, Trainer, Types, Work } from "../src/contract.js";
 import {
 	type ArrayOf,
 	arrayFrom,
@@ -147,13 +147,15 @@ export interface Run<T extends Types> {
 	readonly store: MemoryStore;
 	readonly initial: Vec<"f32">;
 	readonly shared: Random;
+	/** What `playRound` published. */
+	readonly log: LogValue[];
 }
 
 export function runOf<T extends Types>(strategy: Strategy<T>, options: object, weights: readonly number[], seed = "fixture"): Run<T> {
 	const layout = layoutOf([{ name: "w", shape: [weights.length] }]);
 	const store = memoryStore();
 	const config = resolveConfig(strategy, options, layout);
-	return { strategy, config, layout, store, initial: store.keep("f32", Float32Array.from(weights)), shared: randomFromSeed(seed) };
+	return { strategy, config, layout, store, log: [], initial: store.keep("f32", Float32Array.from(weights)), shared: randomFromSeed(seed) };
 }
 
 export const atOf = <T extends Types>(run: Run<T>, round = 1): At<T> => ({
@@ -189,6 +191,9 @@ export function clientOf<T extends Types>(run: Run<T>, device: Device, round = 1
 			} catch {
 				return device.store.io.read(vec);
 			}
+		},
+		log: async function* (afterCommit, upTo) {
+			for (const entry of run.log) if (entry.commit > afterCommit && entry.commit <= upTo) yield entry;
 		},
 		keep: device.store.keep,
 		progress: () => {},
@@ -245,5 +250,6 @@ export async function playRound<T extends Types>(
 	for (const device of devices) works.push(await run.strategy.train(task, clientOf(run, device, round)));
 	const outcome = run.strategy.finish(state, foldOf(run, order(works), plan), at);
 	const next = decodePlain(encodePlain(outcome.state)) as T["state"];
+	run.log.push({ commit: round, track: 0, round, value: decodePlain(encodePlain(outcome.publish ?? null)) });
 	return { outcome: { ...outcome, state: next }, works, plan, model: run.store.io.read(run.strategy.model!(next, undefined, at)) };
 }

@@ -22,15 +22,17 @@ import { Connection } from "./connection.js";
 import { Delivery } from "./delivery.js";
 import type { ClientEvents, OfferInfo } from "./events.js";
 import type { IdentityFile } from "./identity.js";
+import type { LogHeads } from "./log-heads.js";
 import type { RunSpec } from "./messages.js";
 import type { Settings } from "./options.js";
 import type { Outbox } from "./outbox.js";
+import type { RunLogs } from "./run-log.js";
 import { removeAny, type StatePaths } from "./state-dir.js";
 import { Tasks } from "./tasks.js";
 import { type Bytes, type Traffic, taskOf } from "./traffic.js";
 import type { Inventory, TrainerHost } from "./trainer-host.js";
 import type { BlobTransfer } from "./transfer.js";
-import { receiptOf, runSpecOf, taskOfOffer } from "./translate.js";
+import { logHeadOf, receiptOf, runSpecOf, taskOfOffer } from "./translate.js";
 import type { Transport } from "./transport.js";
 import type { Unsettled } from "./unsettled.js";
 
@@ -58,6 +60,8 @@ export interface ClientParts {
 	readonly outbox: Outbox;
 	readonly carry: CarryStore;
 	readonly unsettled: Unsettled;
+	readonly logHeads: LogHeads;
+	readonly logs: RunLogs;
 	readonly host: TrainerHost;
 	readonly inventory: Inventory;
 	/** Releases the state directory. */
@@ -92,7 +96,7 @@ export class RondoClient extends EventEmitter<ClientEvents> {
 	constructor(parts: ClientParts) {
 		super();
 		this.#parts = parts;
-		const { settings, transport, traffic, outbox, transfer, store, carry, host, inventory, abort } = parts;
+		const { settings, transport, traffic, outbox, transfer, logs, store, carry, host, inventory, abort } = parts;
 		const { signal } = abort;
 		this.#connection = new Connection({
 			open: () =>
@@ -129,6 +133,7 @@ export class RondoClient extends EventEmitter<ClientEvents> {
 			carry,
 			store,
 			transfer,
+			logs,
 			traffic,
 			strategies: inventory.strategies,
 			shouldTrain: settings.shouldTrain,
@@ -161,14 +166,19 @@ export class RondoClient extends EventEmitter<ClientEvents> {
 	 * @throws MODEL_MISMATCH; CONFLICT when the strategy has no model; NOT_FOUND; UNAVAILABLE; CANCELLED after `close`
 	 */
 	async model(runId: string): Promise<GlobalModel> {
-		const { transport, transfer, host, traffic, abort } = this.#parts;
+		const { transport, transfer, logs, host, traffic, abort } = this.#parts;
 		const call = { signal: abort.signal, count: traffic.counter() };
 		const current = await transport.getCurrentTask({ runId }, call);
 		checkGetCurrentTaskResponse(current);
 		const run = runSpecOf(current.run!);
 		const weights = (await host.run(
 			{ type: "assemble", run, round: current.round, task: current.task },
-			{ signal: abort.signal, fetch: (blob) => transfer.download(blob, call), trainer: this.#onTrainer },
+			{
+				signal: abort.signal,
+				fetch: (blob) => transfer.download(blob, call),
+				log: (after, upTo) => logs.read(run, after, upTo, logHeadOf(current.logHead), call),
+				trainer: this.#onTrainer,
+			},
 		)) as Float32Array;
 		const digest = digestOfBytes(new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength));
 		const expected = digestHex(current.modelDigest);
@@ -318,8 +328,9 @@ export class RondoClient extends EventEmitter<ClientEvents> {
 	}
 
 	async #forgetRun(runId: string): Promise<void> {
-		const { carry, paths } = this.#parts;
+		const { carry, logHeads, paths } = this.#parts;
 		await carry.forget(runId);
+		await logHeads.forget(runId);
 		await removeAny(join(paths.cache, `${runId}.run`));
 	}
 

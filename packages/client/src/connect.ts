@@ -5,8 +5,10 @@ import { BlobStore } from "./blob-store.js";
 import { CarryStore } from "./carry.js";
 import { RondoClient } from "./client.js";
 import { IdentityFile } from "./identity.js";
+import { LogHeads } from "./log-heads.js";
 import { type ClientOptions, resolveOptions, type Settings } from "./options.js";
 import { Outbox } from "./outbox.js";
+import { RunLogs } from "./run-log.js";
 import { lockStateDir, openStateDir } from "./state-dir.js";
 import { Traffic } from "./traffic.js";
 import { TrainerHost } from "./trainer-host.js";
@@ -56,6 +58,7 @@ export async function connect(options: ClientOptions): Promise<RondoClient> {
 			settings.log("error", error.message, { code: error.code }),
 		);
 		const unsettled = await Unsettled.open(paths.unsettled);
+		const logHeads = await LogHeads.open(paths.logHeads);
 		if (lost !== undefined) throw lost;
 		client = new RondoClient({
 			settings,
@@ -66,11 +69,13 @@ export async function connect(options: ClientOptions): Promise<RondoClient> {
 			store,
 			outbox,
 			unsettled,
+			logHeads,
 			host,
 			inventory,
 			unlock,
 			abort,
 			transfer: new BlobTransfer(transport, store, settings.reconnect),
+			logs: new RunLogs(transport, logHeads, settings.reconnect),
 			carry: new CarryStore(paths.carry),
 		});
 		return client;

@@ -1,6 +1,7 @@
 import type { Plain } from "@rondo/algorithms";
 import { type ErrorCode, isRondoError, RondoError } from "@rondo/errors";
 import type { BlobRef } from "./blob-store.js";
+import type { LogEntryMessage } from "./log-chain.js";
 import type { EncodedReport } from "./report.js";
 
 // What the main thread and the training thread say to each other: structured-clone values only.
@@ -74,12 +75,25 @@ export type ToWorker =
 	| { readonly type: "job"; readonly id: number; readonly job: Job }
 	| { readonly type: "abort"; readonly id: number }
 	| { readonly type: "fetched"; readonly fetch: number; readonly error?: ErrorMessage }
+	| ({ readonly type: "log"; readonly log: number } & LogPage)
 	| { readonly type: "close" };
+
+/** Some entries of a log that the training thread reads. */
+export interface LogPage {
+	readonly entries: readonly LogEntryMessage[];
+	/** Nothing follows. */
+	readonly done: boolean;
+	readonly error?: ErrorMessage;
+}
+
+/** The training thread wants a part of the log, or the next page of it, or no more. */
+export type LogAsk = { readonly after: number; readonly upTo: number } | "more" | "close";
 
 export type FromWorker =
 	| { readonly type: "ready"; readonly strategies: readonly StrategyInfo[]; readonly codecs: readonly string[] }
 	| { readonly type: "unusable"; readonly error: ErrorMessage }
 	| { readonly type: "fetch"; readonly fetch: number; readonly id: number; readonly blob: BlobRef }
+	| { readonly type: "log"; readonly log: number; readonly id: number; readonly ask: LogAsk }
 	| { readonly type: "trainer"; readonly id: number; readonly runId: string; readonly description: string }
 	| { readonly type: "progress"; readonly id: number; readonly done: number; readonly total: number }
 	| { readonly type: "done"; readonly id: number; readonly result: JobResult }

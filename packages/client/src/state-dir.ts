@@ -13,6 +13,7 @@ export interface StatePaths {
 	readonly carry: string;
 	readonly cache: string;
 	readonly unsettled: string;
+	readonly logHeads: string;
 }
 
 /** Creates the folders of a state directory (readable by their owner only) and names its parts. */
@@ -25,6 +26,7 @@ export async function openStateDir(root: string): Promise<StatePaths> {
 		carry: join(root, "carry"),
 		cache: join(root, "cache"),
 		unsettled: join(root, "unsettled.json"),
+		logHeads: join(root, "log-heads.json"),
 	};
 	for (const dir of [root, paths.blobs, paths.outbox, paths.carry, paths.cache]) await mkdir(dir, { recursive: true, mode: 0o700 });
 	return paths;

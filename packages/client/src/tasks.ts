@@ -2,9 +2,11 @@ import { RondoError, toRondoError } from "@rondo/errors";
 import type { BlobStore } from "./blob-store.js";
 import type { CarryStore } from "./carry.js";
 import type { OfferInfo } from "./events.js";
+import type { LogHead } from "./log-heads.js";
 import type { Job, RunSpec, StrategyInfo, TrainResult } from "./messages.js";
 import type { Decision } from "./options.js";
 import type { Outbox } from "./outbox.js";
+import type { RunLogs } from "./run-log.js";
 import type { Traffic } from "./traffic.js";
 import type { TrainerHost } from "./trainer-host.js";
 import type { BlobTransfer } from "./transfer.js";
@@ -17,6 +19,8 @@ export interface Task {
 	readonly inlineBlobs: readonly { readonly digest: string; readonly content: Uint8Array }[];
 	/** Task whose device state to start from. */
 	readonly carryBasis: string | undefined;
+	/** Head of the log that the task is based on. */
+	readonly logHead: LogHead;
 }
 
 /** What tasks work with and whom they tell. */
@@ -27,6 +31,7 @@ export interface TasksOptions {
 	readonly carry: CarryStore;
 	readonly store: BlobStore;
 	readonly transfer: BlobTransfer;
+	readonly logs: RunLogs;
 	readonly traffic: Traffic;
 	shouldTrain(offer: OfferInfo): Decision | Promise<Decision>;
 	onOffer(offer: OfferInfo): void;
@@ -143,6 +148,7 @@ export class Tasks {
 		const result = (await host.run(what, {
 			signal,
 			fetch: (blob) => this.#options.transfer.download(blob, call),
+			log: (after, upTo) => this.#options.logs.read(run, after, upTo, task.logHead, call),
 			progress: (done, total) => this.#options.onProgress(offer.taskId, done, total),
 			trainer: this.#options.onTrainer,
 		})) as TrainResult;

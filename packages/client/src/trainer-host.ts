@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { RondoError } from "@rondo/errors";
 import type { BlobRef } from "./blob-store.js";
+import { LogPages, type OpenLog } from "./log-pages.js";
 import {
 	type FromWorker,
 	fromErrorMessage,
@@ -22,12 +23,15 @@ export interface Inventory {
 export interface JobContext {
 	readonly signal: AbortSignal;
 	fetch(blob: BlobRef, signal: AbortSignal): Promise<void>;
+	/** Reads the log of the run that the job belongs to. */
+	readonly log: OpenLog;
 	progress?(done: number, total: number): void;
 	/** A trainer was made, and what it says of itself. */
 	trainer?(runId: string, description: string): void;
 }
 
 interface Running extends JobContext {
+	readonly logs: LogPages;
 	resolve(result: JobResult): void;
 	reject(error: RondoError): void;
 }
@@ -60,6 +64,7 @@ export class TrainerHost {
 		await this.start();
 		if (context.signal.aborted) throw new RondoError("CANCELLED", "the task was cancelled");
 		const id = ++this.#jobs;
+		const logs = new LogPages(context.log);
 		let grace: NodeJS.Timeout | undefined;
 		const abort = (): void => {
 			this.#post({ type: "abort", id });
@@ -68,13 +73,15 @@ export class TrainerHost {
 		context.signal.addEventListener("abort", abort, { once: true });
 		try {
 			return await new Promise<JobResult>((resolve, reject) => {
-				this.#running.set(id, { ...context, resolve, reject });
+				this.#running.set(id, { ...context, logs, resolve, reject });
 				this.#post({ type: "job", id, job });
 			});
 		} finally {
 			clearTimeout(grace);
 			context.signal.removeEventListener("abort", abort);
 			this.#running.delete(id);
+			// Not awaited: a reading that waits for the network must not hold up a job that is over.
+			logs.close().catch(() => {});
 		}
 	}
 
@@ -148,6 +155,13 @@ export class TrainerHost {
 			case "failed":
 				job?.reject(fromErrorMessage(message.error));
 				return;
+			case "log": {
+				const { log } = message;
+				void job?.logs.answer(log, message.ask).then((page) => {
+					if (page !== undefined) this.#post({ type: "log", log, ...page });
+				});
+				return;
+			}
 			case "fetch": {
 				const { fetch } = message;
 				const fetched =

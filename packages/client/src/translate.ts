@@ -1,5 +1,6 @@
-import { digestHex, type Offer, type Receipt, ReceiptCode, type RunDescription, TaskKind } from "@rondo/protocol";
+import { digestHex, LIMITS, type Offer, type Receipt, ReceiptCode, type RunDescription, TaskKind } from "@rondo/protocol";
 import type { ClientEvents, ReceiptName } from "./events.js";
+import type { LogHead } from "./log-heads.js";
 import type { LaneMessage, RunSpec } from "./messages.js";
 import type { Task } from "./tasks.js";
 
@@ -46,6 +47,12 @@ export function runSpecOf(run: RunDescription): RunSpec {
 	};
 }
 
+/** A head of the log; without one no log can be read. */
+export const logHeadOf = (head: Offer["logHead"]): LogHead => ({
+	commit: Number(head?.commit ?? 0n),
+	hash: digestHex(head?.hash ?? new Uint8Array(LIMITS.digestBytes)),
+});
+
 /** An offer as a task of a run. */
 export function taskOfOffer(offer: Offer, run: RunSpec): Task {
 	const lanes = offer.lanes.map(
@@ -73,5 +80,6 @@ export function taskOfOffer(offer: Offer, run: RunSpec): Task {
 		job: { task: offer.task, lanes },
 		inlineBlobs: offer.blobs.map(({ digest, content }) => ({ digest: digestHex(digest), content })),
 		carryBasis: offer.carryBasis.length === 0 ? undefined : digestHex(offer.carryBasis),
+		logHead: logHeadOf(offer.logHead),
 	};
 }

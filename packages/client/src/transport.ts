@@ -13,6 +13,8 @@ import {
 	type GetCurrentTaskResponse,
 	type PutBlobRequest,
 	type PutBlobResponse,
+	type ReadLogRequest,
+	type ReadLogResponse,
 	FederationServiceService as Service,
 	type StatBlobRequest,
 	type StatBlobResponse,
@@ -63,14 +65,23 @@ export class Transport {
 	}
 
 	/** Messages as they arrive; ending the iteration cancels the call. */
-	async *getBlob(request: GetBlobRequest, { signal, count }: CallContext): AsyncGenerator<GetBlobResponse> {
-		const { path, serialize, deserialize } = counted(Service.getBlob, count);
+	getBlob(request: GetBlobRequest, call: CallContext): AsyncGenerator<GetBlobResponse> {
+		return this.#serverStream(Service.getBlob, request, call);
+	}
+
+	/** Entries as they arrive, no faster than they are taken; ending the iteration cancels the call. */
+	readLog(request: ReadLogRequest, call: CallContext): AsyncGenerator<ReadLogResponse> {
+		return this.#serverStream(Service.readLog, request, call);
+	}
+
+	async *#serverStream<Req, Res>(method: MethodDefinition<Req, Res>, request: Req, { signal, count }: CallContext): AsyncGenerator<Res> {
+		const { path, serialize, deserialize } = counted(method, count);
 		const call = this.#client.makeServerStreamRequest(path, serialize, deserialize, request, this.#metadata);
 		// After a cancel the status comes as an error that nobody waits for any more.
 		call.on("error", () => {});
 		const cancel = onAbort(signal, () => call.cancel());
 		try {
-			for await (const message of call) yield message as GetBlobResponse;
+			for await (const message of call) yield message as Res;
 		} catch (error) {
 			throw failure(error, signal);
 		} finally {

@@ -9,6 +9,7 @@ import {
 	decodePlain,
 	encodePlain,
 	type Lane,
+	type LogValue,
 	loadRegistry,
 	MAX_INLINE_BYTES,
 	type Registry,
@@ -25,6 +26,8 @@ import {
 	type Job,
 	type JobResult,
 	type LaneMessage,
+	type LogAsk,
+	type LogPage,
 	type ToWorker,
 	toErrorMessage,
 	type WorkerSettings,
@@ -42,7 +45,9 @@ const store = new BlobStore(settings.blobsDir);
 const device = randomFrom(settings.deviceKey);
 const aborts = new Map<number, AbortController>();
 const fetches = new Map<number, { resolve(): void; reject(error: Error): void }>();
+const pages = new Map<number, (page: LogPage) => void>();
 let fetchCount = 0;
+let logCount = 0;
 let lastJob: Promise<void> = Promise.resolve();
 
 const send = (message: FromWorker, transfer: readonly ArrayBuffer[] = []): void => port.postMessage(message, transfer);
@@ -67,6 +72,11 @@ async function start(): Promise<void> {
 				const waiting = fetches.get(message.fetch);
 				fetches.delete(message.fetch);
 				return message.error === undefined ? waiting?.resolve() : waiting?.reject(fromErrorMessage(message.error));
+			}
+			case "log": {
+				pages.get(message.log)?.(message);
+				pages.delete(message.log);
+				return;
 			}
 			case "close":
 				for (const abort of aborts.values()) abort.abort();
@@ -147,6 +157,7 @@ function clientOf(id: number, job: Job, run: ReadyRun, signal: AbortSignal): Cli
 		carry: job.type !== "assemble" && job.carry !== undefined ? decodePlain(job.carry) : undefined,
 		cache: run.cache,
 		read: (vec) => read(id, vec),
+		log: (afterCommit, upTo) => readLog(id, afterCommit, upTo, signal),
 		keep: <D extends DType>(dtype: D, array: ArrayOf<D>): Vec<D> => vecOf(dtype, array.length, store.keepSync(bytesOf(array)).digest),
 		progress: (done, total) => {
 			const nowMs = performance.now();
@@ -177,6 +188,28 @@ function fetchBlob(id: number, blob: BlobRef): Promise<void> {
 		fetches.set(fetch, { resolve, reject });
 		send({ type: "fetch", fetch, id, blob });
 	});
+}
+
+/** Page after page, the next one asked for when the last was taken. */
+async function* readLog(id: number, after: number, upTo: number, signal: AbortSignal): AsyncGenerator<LogValue> {
+	const log = ++logCount;
+	const page = (ask: LogAsk): Promise<LogPage> =>
+		new Promise((resolve) => {
+			pages.set(log, resolve);
+			send({ type: "log", log, id, ask });
+		});
+	let ended = false;
+	try {
+		for (let ask: LogAsk = { after, upTo }; !ended; ask = "more") {
+			const { entries, done, error } = await page(ask);
+			ended = done;
+			for (const { commit, track, round, value } of entries) yield { commit, track, round, value: decodePlain(value) };
+			if (error !== undefined) throw fromErrorMessage(error);
+			if (signal.aborted) throw cancelled();
+		}
+	} finally {
+		if (!ended) send({ type: "log", log, id, ask: "close" });
+	}
 }
 
 function lanesOf(messages: readonly LaneMessage[]): ReadonlyMap<string, Lane> {

@@ -9,7 +9,7 @@ import {
 	type ServerWritableStream,
 	type sendUnaryData,
 } from "@grpc/grpc-js";
-import { contentDigest, contentDigestOf, decodePlain, digestOf, encodePlain, type Plain } from "@rondo/algorithms";
+import { contentDigest, contentDigestOf, decodePlain, digestOf, encodePlain, type Plain, vecOf } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
 import {
 	type ConnectRequest,
@@ -35,6 +35,8 @@ import {
 	type PutBlobRequest,
 	type PutBlobResponse,
 	type PutBlobStart,
+	type ReadLogRequest,
+	type ReadLogResponse,
 	Receipt,
 	ReceiptCode,
 	RunDescription,
@@ -92,6 +94,9 @@ export class FakeCoordinator extends EventEmitter<FakeEvents> {
 	readonly runs = new Map<string, RunDescription>();
 	readonly current = new Map<string, GetCurrentTaskResponse>();
 	readonly streams = new Map<string, Stream>();
+	readonly logs = new Map<string, ReadLogResponse[]>();
+	/** `from_commit` of the calls of ReadLog. */
+	readonly logReads: number[] = [];
 	/** The receipt of a report; default ACCEPTED. Undefined: none. */
 	onSubmit: (arrived: Arrived) => Partial<Receipt> | undefined = ({ digest }) => ({
 		code: ReceiptCode.ACCEPTED,
@@ -132,7 +137,12 @@ export class FakeCoordinator extends EventEmitter<FakeEvents> {
 				);
 			},
 			getBlob: (call: ServerWritableStream<GetBlobRequest, GetBlobResponse>) => this.#get(call),
-			readLog: (call: ServerWritableStream<unknown, unknown>) => call.end(),
+			readLog: (call: ServerWritableStream<ReadLogRequest, ReadLogResponse>) => {
+				const from = Number(call.request.fromCommit);
+				this.logReads.push(from);
+				for (const entry of this.logs.get(call.request.runId)?.slice(from) ?? []) call.write(entry);
+				call.end();
+			},
 		});
 		this.#port = await new Promise<number>((resolve, reject) => {
 			server.bindAsync(this.address, this.credentialsOfServer, (error, port) => (error === null ? resolve(port) : reject(error)));
@@ -171,6 +181,23 @@ export class FakeCoordinator extends EventEmitter<FakeEvents> {
 				initialBytes: BigInt(weights.byteLength),
 			}),
 		);
+	}
+
+	/** Writes the log of a run with these publications; its head. */
+	addLog(runId: string, published: readonly Plain[]): { readonly commit: bigint; readonly hash: Uint8Array } {
+		const { strategy, config, publicSeed, initialDigest, initialBytes } = this.runs.get(runId)!;
+		const initial = vecOf("f32", Number(initialBytes) / 4, digestHex(initialDigest));
+		const first = { kind: "genesis", logVersion: 1, run: runId, strategy: strategy!.name, strategyVersion: strategy!.version, initial };
+		let entry: Plain = { ...first, config: decodePlain(config), publicSeed: Buffer.from(publicSeed).toString("hex") };
+		const log = [{ commit: 0n, entry: encodePlain(entry), hash: digestBytes(digestOf(entry)) }];
+		for (const publish of published) {
+			const commit = log.length;
+			entry = { kind: "commit", commit, track: 0, round: commit, publish, previous: digestHex(log.at(-1)!.hash) };
+			log.push({ commit: BigInt(commit), entry: encodePlain(entry), hash: digestBytes(digestOf(entry)) });
+		}
+		this.logs.set(runId, log);
+		const { commit, hash } = log.at(-1)!;
+		return { commit, hash };
 	}
 
 	/** Content digest. */

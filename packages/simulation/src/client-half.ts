@@ -16,8 +16,11 @@ import {
 } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
 import type { Random } from "@rondo/kernels";
-import { type CodecLookup, encodeReport, INLINE_LANE_BYTES, INLINE_LANES_BYTES, type TaskId } from "@rondo/rounds";
+import { type CodecLookup, type CommitEntry, encodeReport, INLINE_LANE_BYTES, INLINE_LANES_BYTES, type TaskId } from "@rondo/rounds";
 import type { Layout } from "@rondo/tensors";
+
+/** Of an entry's hash, which travels with it. */
+const HASH_BYTES = 32;
 
 /** What all client halves of a run share. */
 export interface RunFacts {
@@ -70,7 +73,20 @@ export interface Done {
 	readonly reads: readonly Vec[];
 	/** Vecs that it stored. */
 	readonly kept: readonly Vec[];
+	/** Of the log, with its hashes: what it read, bytes. */
+	readonly logBytes: number;
 }
+
+/** What a client half reads and makes, as it goes on. */
+interface Seen {
+	readonly reads: Vec[];
+	readonly kept: Vec[];
+	readonly cache: Map<string, Uint8Array>;
+	logBytes: number;
+}
+
+/** Canonical bytes of the log's entries after one commit, up to another. @throws as `checkLogRange` */
+export type ReadLog = (afterCommit: number, upTo: number) => Promise<readonly Uint8Array[]>;
 
 /** Content that client halves read and make. */
 export interface Blobs {
@@ -87,16 +103,15 @@ export interface HalfParts {
 	/** Root of the device's secret randomness. */
 	readonly secret: Random;
 	readonly blobs: Blobs;
+	readonly log: ReadLog;
 	readonly signal: AbortSignal;
 }
 
 /** Runs the client half of one task. @throws whatever the strategy, the trainer or the data throw */
 export async function runClientHalf(parts: HalfParts, job: Job): Promise<Done> {
 	const { facts, blobs } = parts;
-	const reads: Vec[] = [];
-	const kept: Vec[] = [];
-	const cache = new Map<string, Uint8Array>();
-	const client = clientView(parts, job, { reads, kept, cache });
+	const seen: Seen = { reads: [], kept: [], cache: new Map(), logBytes: 0 };
+	const client = clientView(parts, job, seen);
 	const work: Work = await facts.strategy.train(decodePlain(job.payload), client);
 	const raw: RawWork = {
 		header: encodePlain(work.header),
@@ -108,17 +123,15 @@ export async function runClientHalf(parts: HalfParts, job: Job): Promise<Done> {
 		work: job.raw ? raw : undefined,
 		report: job.raw ? undefined : encodeWork(facts, job.lanes, raw, client.secret.at("codec"), blobs),
 		carry: work.carry === undefined ? undefined : encodePlain(work.carry),
-		cache,
-		reads,
-		kept,
+		...seen,
 	};
 }
 
 /** What the client half may touch while it does a task; what it reads and keeps goes into `seen`. */
 export function clientView(
-	{ facts, data, trainer, secret, blobs, signal }: HalfParts,
+	{ facts, data, trainer, secret, blobs, log, signal }: HalfParts,
 	job: Pick<Job, "client" | "task" | "round" | "carry" | "cache">,
-	seen: { readonly reads: Vec[]; readonly kept: Vec[]; readonly cache: Map<string, Uint8Array> },
+	seen: Seen,
 ): Client {
 	const { config, layout, initial, shared } = facts;
 	return {
@@ -144,6 +157,13 @@ export function clientView(
 			const array = await blobs.read(vec);
 			seen.reads.push(vec);
 			return array;
+		},
+		async *log(afterCommit, upTo) {
+			for (const bytes of await log(afterCommit, upTo)) {
+				seen.logBytes += bytes.length + HASH_BYTES;
+				const { commit, track, round, publish } = decodePlain(bytes) as unknown as CommitEntry;
+				yield { commit, track, round, value: publish };
+			}
 		},
 		keep: (dtype, array) => {
 			const vec = blobs.put(dtype, array);

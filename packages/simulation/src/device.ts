@@ -13,7 +13,7 @@ import { RondoError } from "@rondo/errors";
 import type { Random } from "@rondo/kernels";
 import type { TaskId } from "@rondo/rounds";
 import type { AdversarySpec } from "./adversary/spec.js";
-import { clientView, type Done, type Job, type RunFacts } from "./client-half.js";
+import { clientView, type Done, type Job, type ReadLog, type RunFacts } from "./client-half.js";
 import type { MemoryStore } from "./memory-store.js";
 
 /** A client as the caller of a simulation describes it, but for what it computes with. */
@@ -39,6 +39,7 @@ export interface SimulatedClient extends ClientSpec {
 export interface DeviceContext extends RunFacts {
 	readonly store: MemoryStore;
 	readonly signal: AbortSignal;
+	readonly log: ReadLog;
 }
 
 /** Bytes that a task cost. */
@@ -86,7 +87,7 @@ export class Device {
 	keep(task: TaskId, payload: Uint8Array, done: Done): Traffic {
 		for (const [key, bytes] of done.cache) this.#cache.set(key, bytes);
 		for (const vec of done.kept) this.#held.add(vec.sha256);
-		let down = payload.length;
+		let down = payload.length + done.logBytes;
 		for (const vec of done.reads) {
 			if (!this.#held.has(vec.sha256)) down += vec.length * bytesPerElement(vec.dtype);
 			this.#held.add(vec.sha256);
@@ -98,14 +99,14 @@ export class Device {
 
 	/** What the client half may touch while it does a task in this thread. */
 	client(task: TaskId, round: number): Client {
-		const { store, signal, ...facts } = this.#context;
+		const { store, signal, log, ...facts } = this.#context;
 		const { data, trainer } = this.#spec as SimulatedClient;
 		const blobs = { read: async <V extends Vec>(vec: V) => store.read(vec) as never, put: store.put };
 		const carry = this.#carry === undefined ? {} : { carry: this.#carry };
 		return clientView(
-			{ facts, data, trainer, secret: this.#secret, blobs, signal },
+			{ facts, data, trainer, secret: this.#secret, blobs, log, signal },
 			{ client: this.id, task, round, ...carry, cache: this.#cache },
-			{ reads: [], kept: [], cache: this.#cache },
+			{ reads: [], kept: [], cache: this.#cache, logBytes: 0 },
 		);
 	}
 

@@ -3,7 +3,7 @@ import { RondoError } from "@rondo/errors";
 import type { Random } from "@rondo/kernels";
 import { poisonedData, withoutTraining } from "./adversary/poison.js";
 import type { AdversarySpec } from "./adversary/spec.js";
-import { type Done, type Job, type RunFacts, runClientHalf } from "./client-half.js";
+import { type Done, type Job, type ReadLog, type RunFacts, runClientHalf } from "./client-half.js";
 import type { SimulatedClient } from "./device.js";
 import type { MemoryStore } from "./memory-store.js";
 
@@ -28,6 +28,7 @@ export function inThisThread(
 	clients: readonly SimulatedClient[],
 	facts: RunFacts,
 	store: MemoryStore,
+	log: ReadLog,
 	secretOf: (client: ClientId) => Random,
 ): Executor {
 	const byId = new Map(clients.map(({ id, data, trainer, adversary }) => [id, armed(data, trainer, adversary)]));
@@ -39,7 +40,7 @@ export function inThisThread(
 				if (signal.aborted) throw new RondoError("CANCELLED", `task ${job.task} was cancelled`);
 				const { data, trainer } = byId.get(job.client)!;
 				const blobs = { read: async (vec: Parameters<MemoryStore["read"]>[0]) => store.read(vec) as never, put: store.put };
-				return runClientHalf({ facts, data, trainer, secret: secretOf(job.client), blobs, signal }, job);
+				return runClientHalf({ facts, data, trainer, secret: secretOf(job.client), blobs, log, signal }, job);
 			});
 			last = done.catch(() => undefined);
 			return done;

@@ -62,6 +62,43 @@ describe("a simulation", () => {
 		expect(() => result.store.verify()).not.toThrow();
 	});
 
+	test("clients read the log of what is committed, as copies, and pay for what they read", async () => {
+		const seen: (readonly number[])[] = [];
+		const reading: AnyStrategy = {
+			...fedavg,
+			finish: (state, folded, at) => ({ ...fedavg.finish(state, folded, at), publish: { list: Float64Array.of(at.round, folded.count) } }),
+			train: async (task, client) => {
+				const head = client.round - 1;
+				for await (const { commit, round, value } of client.log(Math.min(1, head), head)) {
+					const { list } = value as { list: Float64Array };
+					if (client.id === "c1") seen.push([client.round, commit, round, ...list]);
+					list.fill(0);
+				}
+				await expect(
+					client
+						.log(0, head + 1)
+						[Symbol.asyncIterator]()
+						.next(),
+				).rejects.toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+				return fedavg.train(task, client);
+			},
+		};
+		const [silent, read] = [await simulate(base), await simulate({ ...base, strategy: reading })];
+		expect(read.weights).toEqual(silent.weights);
+		expect(seen).toEqual([
+			[3, 2, 2, 2, 3],
+			[4, 2, 2, 2, 3],
+			[4, 3, 3, 3, 3],
+		]);
+		const entry = (at: number): number => encodePlain(read.records[at]!.entry as unknown as Plain).length + 32;
+		expect(read.rounds.map(({ bytesDown }, i) => bytesDown - silent.rounds[i]!.bytesDown)).toEqual([
+			0,
+			0,
+			3 * entry(2),
+			3 * (entry(2) + entry(3)),
+		]);
+	});
+
 	test("repeats its bytes, whatever the order of arrival; other seeds and ids are another run", async () => {
 		const first = await simulate(base);
 		expect(bytesOf((await simulate(base)).records)).toEqual(bytesOf(first.records));

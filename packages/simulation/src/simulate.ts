@@ -5,9 +5,11 @@ import { type LogRecord, RunEngine, type RunPhase, type RunSettings, type TaskId
 import type { Layout } from "@rondo/tensors";
 import { Attacks } from "./adversary/attacks.js";
 import { checkAdversary } from "./adversary/spec.js";
+import type { ReadLog } from "./client-half.js";
 import { type ClientSpec, Device, type DeviceContext, type SimulatedClient } from "./device.js";
 import { Driver, type Refusal, type SimulatedRound } from "./driver.js";
 import { type Executor, inThisThread } from "./executor.js";
+import { logReader } from "./log-reader.js";
 import { createMemoryStore, type MemoryStore } from "./memory-store.js";
 import type { ThreadPool } from "./threads/pool.js";
 import { type Behaviour, worldOf } from "./time/behaviour.js";
@@ -99,13 +101,14 @@ const DEFAULT_SETTINGS: Omit<RunSettings, "rounds"> = {
 export function simulate(options: SimulateOptions): Promise<SimulationResult>;
 export function simulate(options: ThreadedOptions): Promise<SimulationResult>;
 export async function simulate(options: SimulateOptions | ThreadedOptions): Promise<SimulationResult> {
-	const { facts, secret, secretOf, store, engine, devices, attacks, world, settings, evaluateEvery, signal } = prepare(options);
+	const log = logReader(() => driver.records);
+	const { facts, secret, secretOf, store, engine, devices, attacks, world, settings, evaluateEvery, signal } = prepare(options, log);
 	const { clients, layout, run = "simulation", evaluate, onCommit } = options;
 	const { initial, config } = facts;
-	const opened = "pool" in options ? await options.pool.open({ ...options, run, config, initial, store, layout }) : undefined;
-	const executor: Executor = opened ?? inThisThread(clients as readonly SimulatedClient[], facts, store, secretOf);
+	const opened = "pool" in options ? await options.pool.open({ ...options, run, config, initial, store, log, layout }) : undefined;
+	const executor: Executor = opened ?? inThisThread(clients as readonly SimulatedClient[], facts, store, log, secretOf);
 	const presence = new Map(clients.map(({ id, present }) => [id, present]));
-	const driver = new Driver({
+	const driver: Driver = new Driver({
 		run,
 		engine,
 		store,
@@ -154,9 +157,12 @@ export async function simulate(options: SimulateOptions | ThreadedOptions): Prom
  * @throws as `simulate` does for what does not fit, INVALID_ARGUMENT with the reason for an attack that is not possible
  */
 export const checkSimulation = (options: Omit<SimulateOptions, "clients"> & { readonly clients: readonly ClientSpec[] }): void =>
-	void prepare(options);
+	void prepare(
+		options,
+		logReader(() => []),
+	);
 
-function prepare(options: Omit<SimulateOptions, "clients"> & { readonly clients: readonly ClientSpec[] }) {
+function prepare(options: Omit<SimulateOptions, "clients"> & { readonly clients: readonly ClientSpec[] }, log: ReadLog) {
 	const { strategy, layout, initial, clients, publicSeed, run = "simulation", evaluate } = options;
 	const { evaluateEvery, ...settings } = { ...DEFAULT_SETTINGS, ...options.settings };
 	if (evaluate !== undefined && strategy.model === undefined)
@@ -173,7 +179,7 @@ function prepare(options: Omit<SimulateOptions, "clients"> & { readonly clients:
 	const signal = options.signal ?? new AbortController().signal;
 	const facts = { strategy, codec, config, layout, initial: first, shared };
 	const secretOf = secretsOf(clients, secret);
-	const devices = devicesOf(clients, secretOf, { ...facts, store, signal });
+	const devices = devicesOf(clients, secretOf, { ...facts, store, log, signal });
 	const attacks = attacksOf(clients, engine, store, secret);
 	const examplesOf = (client: ClientSpec) => client.numExamples ?? (client as Partial<SimulatedClient>).data?.numExamples;
 	const world = worldOf(options.behaviour ?? {}, new Map(clients.map((client) => [client.id, examplesOf(client)])), secret.at("behaviour"));

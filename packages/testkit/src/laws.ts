@@ -160,11 +160,21 @@ export const LAWS = {
 
 	"clients assemble the coordinator's weights": law(["no model"], async (lawCase) => {
 		const { strategy } = lawCase;
-		const { engine, state, members, store, weights } = await completed(lawCase);
+		const { engine, state, members, store, weights, records } = await completed(lawCase);
 		const position = { state, members, round: 4, commit: 3, population: 4 };
 		const { layout, initial, config, codec } = engine.parts;
 		const shared = randomFrom(new Uint8Array(32).fill(Number.parseInt(SEEDS.publicSeed.slice(0, 2), 16)));
-		const context = { strategy, layout, initial, config, codec, shared, store, signal: new AbortController().signal };
+		const context = {
+			strategy,
+			layout,
+			initial,
+			config,
+			codec,
+			shared,
+			store,
+			signal: new AbortController().signal,
+			records: () => records,
+		};
 		const device = new Device(softmaxClients(1)[0]!, shared, context);
 		const task = decodePlain(engine.task(position, undefined));
 		assert.deepEqual(await strategy.assemble!(task, device.client("0".repeat(64), 4)), weights);

@@ -52,7 +52,7 @@ export async function identify(store: Store, metadata: Metadata): Promise<Client
 
 /** The gRPC service of the coordinator: checks what arrives and hands it to the driver. */
 export function createFederationService(ports: FederationPorts): FederationServiceServer {
-	const { store, driver, exporter, log } = ports;
+	const { store, driver, sessions, exporter, log } = ports;
 
 	const unary =
 		<Q, A>(handle: (request: Q, metadata: Metadata) => Promise<A>) =>
@@ -98,24 +98,36 @@ export function createFederationService(ports: FederationPorts): FederationServi
 
 		readLog: (call): void => {
 			const serve = async (): Promise<void> => {
-				await identify(store, call.metadata);
+				const client = await identify(store, call.metadata);
 				checkReadLogRequest(call.request);
 				const run = await store.getRun(call.request.runId);
 				if (run === null) throw new RondoError("NOT_FOUND", `run_id: no run ${call.request.runId}`);
 				const abort = new AbortController();
-				call.on("cancelled", () => abort.abort());
+				const cancelled = new Promise<void>((resolve) => {
+					call.on("cancelled", () => {
+						abort.abort();
+						resolve();
+					});
+				});
+				const count = (bytes: number): void => {
+					const task = sessions.get(client.id)?.newestTask;
+					if (task !== undefined) sessions.count(task, { down: bytes });
+				};
 				let from = Number(call.request.fromCommit);
 				const drain = async (): Promise<void> => {
 					for (;;) {
 						const page = await store.readLog(run.id, from, LOG_PAGE);
+						let bytes = 0;
 						for (const record of page) {
-							const more = call.write({
-								commit: BigInt(record.commit),
-								entry: encodePlain(record.entry as unknown as Plain),
-								hash: digestBytes(record.hash),
-							});
-							if (!more) await new Promise((resolve) => call.once("drain", resolve));
+							if (abort.signal.aborted) break;
+							const entry = encodePlain(record.entry as unknown as Plain);
+							const hash = digestBytes(record.hash);
+							bytes += entry.length + hash.length;
+							const more = call.write({ commit: BigInt(record.commit), entry, hash });
+							if (!more) await Promise.race([cancelled, new Promise<void>((resolve) => call.once("drain", resolve))]);
 						}
+						count(bytes);
+						if (abort.signal.aborted) return;
 						from += page.length;
 						if (page.length < LOG_PAGE) return;
 					}

@@ -35,6 +35,9 @@ export type ToThread =
 	| { readonly type: "abort"; readonly id: number }
 	/** The content that was asked for; absent: there is none. */
 	| { readonly type: "blob"; readonly sha256: string; readonly bytes?: Uint8Array }
+	/** The entries that were asked for, or why there are none. */
+	| { readonly type: "log"; readonly ask: number; readonly entries: readonly Uint8Array[] }
+	| { readonly type: "noLog"; readonly ask: number; readonly error: ErrorMessage }
 	/** Forget the run. */
 	| { readonly type: "close"; readonly id: number };
 
@@ -44,6 +47,7 @@ export type FromThread =
 	| { readonly type: "opened"; readonly id: number }
 	| { readonly type: "closed"; readonly id: number }
 	| { readonly type: "read"; readonly run: number; readonly vec: Vec }
+	| { readonly type: "log"; readonly run: number; readonly ask: number; readonly afterCommit: number; readonly upTo: number }
 	| { readonly type: "done"; readonly id: number; readonly done: Done; readonly blobs: readonly (readonly [Vec, Uint8Array])[] }
 	| { readonly type: "failed"; readonly id: number; readonly error: ErrorMessage };
 

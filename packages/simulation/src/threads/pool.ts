@@ -2,11 +2,11 @@ import { Worker } from "node:worker_threads";
 import type { Plain, Vec } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
 import type { Layout } from "@rondo/tensors";
-import type { Done, Job } from "../client-half.js";
+import type { Done, Job, ReadLog } from "../client-half.js";
 import type { ClientSpec } from "../device.js";
 import type { Executor } from "../executor.js";
 import type { MemoryStore } from "../memory-store.js";
-import { type FromThread, fromErrorMessage, type ThreadRun, type ThreadSettings, type ToThread } from "./messages.js";
+import { type FromThread, fromErrorMessage, type ThreadRun, type ThreadSettings, type ToThread, toErrorMessage } from "./messages.js";
 
 /** What a pool is made of. */
 export interface ThreadPoolOptions extends ThreadSettings {
@@ -27,6 +27,7 @@ export interface PoolRun {
 	readonly assets?: ReadonlyMap<string, Uint8Array>;
 	readonly workloadOptions?: Plain;
 	readonly store: MemoryStore;
+	readonly log: ReadLog;
 }
 
 /** Threads in which client halves run, for one simulation after the other. */
@@ -70,7 +71,8 @@ export async function openThreadPool({ threads, workload, strategies }: ThreadPo
 class Pool implements ThreadPool {
 	readonly #threads: Thread[];
 	readonly #queue: Waiting[] = [];
-	readonly #stores = new Map<number, MemoryStore>();
+	/** What open runs read, by message id. */
+	readonly #sources = new Map<number, Pick<PoolRun, "store" | "log">>();
 	/** Answers that are waited for, by message id and thread. */
 	readonly #answers = new Map<string, { resolve(): void; reject(error: Error): void }>();
 	#count = 0;
@@ -109,7 +111,7 @@ class Pool implements ThreadPool {
 			deviceKeys: new Map(clients.flatMap(({ id: client, deviceKey }) => (deviceKey === undefined ? [] : [[client, deviceKey] as const]))),
 			adversaries: new Map(clients.flatMap(({ id: client, adversary }) => (adversary === undefined ? [] : [[client, adversary] as const]))),
 		};
-		this.#stores.set(id, store);
+		this.#sources.set(id, { store, log: run.log });
 		const tell = (message: ToThread): Promise<unknown> =>
 			Promise.all(
 				this.#threads.map((thread, index) => {
@@ -124,7 +126,7 @@ class Pool implements ThreadPool {
 			run: (job, signal) => this.#run(job, id, signal),
 			close: async () => {
 				if (this.#broken === undefined) await tell({ type: "close", id });
-				this.#stores.delete(id);
+				this.#sources.delete(id);
 			},
 		};
 	}
@@ -176,8 +178,20 @@ class Pool implements ThreadPool {
 				break;
 			case "read": {
 				const { vec, run } = message;
-				const bytes = this.#stores.get(run)?.find(vec);
+				const bytes = this.#sources.get(run)?.store.find(vec);
 				thread.worker.postMessage({ type: "blob", sha256: vec.sha256, ...(bytes === undefined ? {} : { bytes }) } satisfies ToThread);
+				break;
+			}
+			case "log": {
+				const { ask, afterCommit, upTo } = message;
+				const tell = (answer: ToThread): void => thread.worker.postMessage(answer);
+				void this.#sources
+					.get(message.run)
+					?.log(afterCommit, upTo)
+					.then(
+						(entries) => tell({ type: "log", ask, entries }),
+						(error) => tell({ type: "noLog", ask, error: toErrorMessage(error) }),
+					);
 				break;
 			}
 			case "failed":
@@ -186,7 +200,7 @@ class Pool implements ThreadPool {
 				break;
 			case "done":
 				this.#end(thread, ({ resolve, run }) => {
-					for (const [vec, bytes] of message.blobs) this.#stores.get(run)?.adopt(vec, bytes);
+					for (const [vec, bytes] of message.blobs) this.#sources.get(run)?.store.adopt(vec, bytes);
 					resolve(message.done);
 				});
 				break;

@@ -18,7 +18,7 @@ import { configureKernels, fromHex, type Random, randomFrom } from "@rondo/kerne
 import { type Blobs, type Job, type RunFacts, runClientHalf } from "../client-half.js";
 import { armed } from "../executor.js";
 import { BlobCache } from "./blob-cache.js";
-import { type FromThread, type ThreadRun, type ThreadSettings, type ToThread, toErrorMessage } from "./messages.js";
+import { type FromThread, fromErrorMessage, type ThreadRun, type ThreadSettings, type ToThread, toErrorMessage } from "./messages.js";
 import { loadWorkload, type SimulatedModel, type SimulatedWorkload } from "./workload.js";
 
 // One thread of the pool: client halves, one after the other.
@@ -38,7 +38,9 @@ const settings = workerData as ThreadSettings;
 const runs = new Map<number, OpenRun>();
 const aborts = new Map<number, AbortController>();
 const asked = new Map<string, ((bytes: Uint8Array | undefined) => void)[]>();
+const logs = new Map<number, { resolve(entries: readonly Uint8Array[]): void; reject(error: Error): void }>();
 const cache = new BlobCache();
+let askCount = 0;
 let last: Promise<void> = Promise.resolve();
 
 const send = (message: FromThread, transfer: readonly ArrayBuffer[] = []): void => port.postMessage(message, transfer);
@@ -66,6 +68,14 @@ async function start(): Promise<void> {
 			case "blob":
 				for (const resolve of asked.get(message.sha256) ?? []) resolve(message.bytes);
 				asked.delete(message.sha256);
+				return;
+			case "log":
+				logs.get(message.ask)?.resolve(message.entries);
+				logs.delete(message.ask);
+				return;
+			case "noLog":
+				logs.get(message.ask)?.reject(fromErrorMessage(message.error));
+				logs.delete(message.ask);
 				return;
 			case "close":
 				last = last.then(async () => {
@@ -115,7 +125,8 @@ async function answer(id: number, run: OpenRun, runId: number, job: Job, workloa
 		const key = spec.deviceKeys.get(job.client);
 		const secret = key === undefined ? run.secret.at("device", job.client) : randomFrom(key);
 		const made = new Map<string, readonly [Vec, Uint8Array]>();
-		const done = await runClientHalf({ facts, data, trainer, secret, blobs: blobsOf(runId, made), signal }, job);
+		const log = (afterCommit: number, upTo: number): Promise<readonly Uint8Array[]> => readLog(runId, afterCommit, upTo);
+		const done = await runClientHalf({ facts, data, trainer, secret, blobs: blobsOf(runId, made), log, signal }, job);
 		// Copies: what was stored may be read again here.
 		send({ type: "done", id, done, blobs: [...made.values()] });
 	} catch (error) {
@@ -153,6 +164,14 @@ async function fetched(run: number, vec: Vec): Promise<Uint8Array> {
 	if (bytes === undefined) throw new RondoError("BLOB_MISSING", `the store has no blob ${vec.sha256} (${vec.length} × ${vec.dtype})`);
 	cache.set(vec.sha256, bytes);
 	return bytes;
+}
+
+function readLog(run: number, afterCommit: number, upTo: number): Promise<readonly Uint8Array[]> {
+	const ask = ++askCount;
+	return new Promise((resolve, reject) => {
+		logs.set(ask, { resolve, reject });
+		send({ type: "log", run, ask, afterCommit, upTo });
+	});
 }
 
 start().catch((error: unknown) => send({ type: "unusable", error: toErrorMessage(error) }));

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Vec } from "@rondo/algorithms";
 import { unpackBits } from "@rondo/kernels";
 import { decodeReport } from "@rondo/rounds";
 import { completed, type StrategyCase, softmaxClients } from "../law-kit.js";
@@ -21,7 +22,7 @@ export const cases: readonly StrategyCase[] = (["full", "sparse"] as const).map(
 				const [bytes] = reports.values();
 				const sent = ballot === "full" ? EDGES : EDGES / 4;
 				const ranking = unpackBits(decodeReport(bytes!).lanes.ranks as Uint8Array, BITS, sent);
-				const order = unpackBits(store.read((state as { order: never }).order), BITS, EDGES);
+				const order = unpackBits(store.read((state as unknown as { readonly order: Vec<"u8"> }).order), BITS, EDGES);
 				assert.deepEqual(order.subarray(-sent), ranking);
 				assert.deepEqual(
 					[...weights!.keys()].filter((e) => weights![e] !== 0),
