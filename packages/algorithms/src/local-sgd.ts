@@ -8,6 +8,8 @@ export interface LocalSgdOptions {
 	readonly batchSize: number;
 	/** Passes over the local data. */
 	readonly localEpochs: number;
+	/** Steps; absent: as many as `localEpochs` passes have. */
+	readonly localSteps?: number;
 }
 
 /** The options as JSON Schema properties. */
@@ -25,7 +27,7 @@ export interface LocalSgd {
 }
 
 /**
- * w ← w − learningRate · ∇L(w; batch) for localEpochs · ⌈n / batchSize⌉ steps. The order of the data comes from the
+ * w ← w − learningRate · ∇L(w; batch) for `localSteps`, or localEpochs · ⌈n / batchSize⌉ steps. The order of the data comes from the
  * device's secret. A trainer with `begin` takes the steps itself, unless there is `adjust`: then each step is computed in
  * the trainer's float32. Otherwise in float64 from the trainer's gradient, rounded to float32 once a step.
  * @param adjust changes the gradient of each step in place, given the current weights
@@ -64,10 +66,11 @@ export async function localSgd<T extends Types>(
 /** @returns the mean of what `take` returns: the loss before each step */
 async function eachStep<T extends Types>(
 	client: Client<T>,
-	{ batchSize, localEpochs }: LocalSgdOptions,
+	{ batchSize, localEpochs, localSteps }: LocalSgdOptions,
 	take: (batch: Batch) => Promise<number>,
 ): Promise<number> {
-	const steps = localEpochs * Math.ceil(requireExamples(client) / batchSize);
+	const passes = Math.ceil(requireExamples(client) / batchSize);
+	const steps = localSteps ?? localEpochs * passes;
 	let totalLoss = 0;
 	let step = 0;
 	for await (const batch of client.data.batches(batchSize, client.secret.at("order"))) {

@@ -10,6 +10,7 @@ import { fedavgm } from "./strategies/fedavgm.js";
 import { fedkseed } from "./strategies/fedkseed.js";
 import { fedprox } from "./strategies/fedprox.js";
 import { fedyogi } from "./strategies/fedyogi.js";
+import { ferret } from "./strategies/ferret.js";
 import { frl } from "./strategies/frl.js";
 import { rffl } from "./strategies/rffl.js";
 import { scaffold } from "./strategies/scaffold.js";
@@ -25,6 +26,7 @@ export const builtInStrategies: readonly AnyStrategy[] = [
 	fedkseed,
 	fedprox,
 	fedyogi,
+	ferret,
 	frl,
 	rffl,
 	scaffold,
