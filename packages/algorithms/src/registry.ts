@@ -12,6 +12,7 @@ import { fedprox } from "./strategies/fedprox.js";
 import { fedyogi } from "./strategies/fedyogi.js";
 import { ferret } from "./strategies/ferret.js";
 import { frl } from "./strategies/frl.js";
+import { justOneByte } from "./strategies/just-one-byte.js";
 import { rffl } from "./strategies/rffl.js";
 import { scaffold } from "./strategies/scaffold.js";
 
@@ -28,6 +29,7 @@ export const builtInStrategies: readonly AnyStrategy[] = [
 	fedyogi,
 	ferret,
 	frl,
+	justOneByte,
 	rffl,
 	scaffold,
 ];
