@@ -1,6 +1,6 @@
 import { builtInStrategies } from "@rondo/algorithms";
 import { expect, test } from "vitest";
-import { digits } from "./digits.mjs";
+import { digits } from "../digits/digits.mjs";
 
 const ferret = builtInStrategies.find(({ name }) => name === "ferret")!;
 const run = (rounds: number, bases: number) =>

@@ -3,7 +3,7 @@
 // structured bases give changes back exactly: the first row of each group is FedAvg.
 import { parseArgs } from "node:util";
 import { builtInStrategies } from "@rondo/algorithms";
-import { digits, PARAMETERS } from "./digits.mjs";
+import { digits, PARAMETERS } from "../digits/digits.mjs";
 
 const ferret = builtInStrategies.find(({ name }) => name === "ferret");
 const base = { cohortSize: 5, quorum: 5, learningRate: 0.1, batchSize: 32, localSteps: 10, blocks: "one" };

@@ -26,13 +26,17 @@ test("a strategy that the coordinator has never heard of runs end to end, with s
 	await expect(clients[0]?.model(run)).rejects.toThrow("has no model");
 });
 
-test("a client that comes late, with an empty folder, assembles the bytes that the others have", async () => {
+test.each([
+	["fedkseed", { candidates: 128, localSteps: 16, learningRate: 0.01, batchSize: 4 }],
+	["ferret", { bases: 32, localSteps: 4, learningRate: 0.1, batchSize: 4, snapshotEvery: 2 }],
+	["just-one-byte", { samples: 8, learningRate: 0.01, batchSize: 4, snapshotEvery: 2, join: "replay" }],
+])("%s: a client that comes late, with an empty folder, assembles the bytes that the others have", async (strategy, more) => {
 	const coordinator = await CoordinatorProcess.start();
 	await coordinator.importModel(300);
 	const token = await coordinator.enrolmentToken();
 	const clients = await Promise.all([0, 1].map((index) => startClient(coordinator, token, index)));
-	const options = { cohortSize: 2, quorum: 2, deadlineMs: 600_000, candidates: 128, localSteps: 16, learningRate: 0.01, batchSize: 4 };
-	const run = await coordinator.submit({ strategy: "fedkseed", rounds: 3, minClients: 2, options });
+	const options = { cohortSize: 2, quorum: 2, deadlineMs: 600_000, ...more };
+	const run = await coordinator.submit({ strategy, rounds: 3, minClients: 2, options });
 	expect(await coordinator.ended(run)).toMatchObject({ phase: "completed", commit: 3 });
 
 	const argument = { address: coordinator.address, stateDir: join(await testFolder(), "late"), token, run, workload: WORKLOAD.href };
