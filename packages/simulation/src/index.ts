@@ -5,6 +5,7 @@ export type { Done, Job, RunFacts } from "./client-half.js";
 export { type ClientSpec, Device, type DeviceContext, type SimulatedClient, type Traffic } from "./device.js";
 export type { Refusal, SimulatedRound } from "./driver.js";
 export type { Executor } from "./executor.js";
+export { logReader } from "./log-reader.js";
 export { createMemoryStore, type MemoryStore } from "./memory-store.js";
 export { checkSimulation, type SimulateOptions, type SimulationResult, simulate, type ThreadedOptions } from "./simulate.js";
 export { openThreadPool, type PoolRun, type ThreadPool, type ThreadPoolOptions } from "./threads/pool.js";

@@ -3,7 +3,7 @@ import { bytesPerElement, type Codec, decodePlain, encodePlain, type Lane, type 
 import { isRondoError } from "@rondo/errors";
 import { randomFrom } from "@rondo/kernels";
 import { decodeReport, type Report, replayRun, reportSize } from "@rondo/rounds";
-import { Device } from "@rondo/simulation";
+import { Device, logReader } from "@rondo/simulation";
 import { layoutOf } from "@rondo/tensors";
 import { memoryData, softmaxTrainer } from "./fixtures.js";
 import {
@@ -173,7 +173,7 @@ export const LAWS = {
 			shared,
 			store,
 			signal: new AbortController().signal,
-			records: () => records,
+			log: logReader(() => records),
 		};
 		const device = new Device(softmaxClients(1)[0]!, shared, context);
 		const task = decodePlain(engine.task(position, undefined));
