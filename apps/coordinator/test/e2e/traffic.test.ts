@@ -76,3 +76,11 @@ test("the bytes stored with rounds are those on the wire: seeds and scalars, wha
 	const perRound = (stored.up + stored.down - CLIENTS * 4_000) / (2 * CLIENTS);
 	expect(perRound).toBeLessThan(payload + 2_048);
 });
+
+test("the bytes stored with rounds are those on the wire: what clients read of the log", async () => {
+	const bases = 6_000;
+	const { stored, wire } = await counted("ferret", 1_000, { bases, learningRate: 0.01, localSteps: 2, batchSize: 8 });
+	expectAgreement(stored, wire);
+	// In the second round each client reads the commit of the first.
+	expect(stored.down).toBeGreaterThan(CLIENTS * 4 * bases);
+});
