@@ -154,7 +154,13 @@ export const ferret: Strategy<FerretTypes> = {
 		bytesDown: "at most 4·bases·B for each commit since the client's own copy; 4·d more without one",
 	},
 	schema: cohortSchema({
-		bases: { type: "integer", minimum: 1, maximum: 65_535, default: 512, description: "K, bases of the block that changed most" },
+		bases: {
+			type: "integer",
+			minimum: 1,
+			maximum: 65_535,
+			default: 512,
+			description: "bases of the block that changed most, K in the paper",
+		},
 		blocks: {
 			type: "string",
 			enum: [...BLOCK_KINDS],
