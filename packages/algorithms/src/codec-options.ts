@@ -65,12 +65,22 @@ const DEFAULT_SHARE = 0.1;
 /** Whether most of what the codec decodes to is 0, which order statistics over clients would take for the truth. */
 export const isSparse = ({ codec }: Pick<CodecOptions, "codec">): boolean => SPARSE.has(codec);
 
-/** @throws INVALID_ARGUMENT for options that the chosen codec has no use for */
-export function checkCodec(options: CodecOptions): void {
-	if (isSparse(options)) return;
+/**
+ * @param reducer what combines the reports instead of their mean, if anything does
+ * @throws INVALID_ARGUMENT for options that the chosen codec has no use for, and for a sparse codec where reports are compared
+ */
+export function checkCodec(options: CodecOptions, reducer?: string): void {
+	if (isSparse(options)) {
+		if (reducer !== undefined)
+			throw new RondoError(
+				"INVALID_ARGUMENT",
+				`option codec ${options.codec} sends 0 for most weights, which the reducer ${reducer} would take for what clients report; choose another codec, or the mean`,
+			);
+		return;
+	}
 	for (const [name, isGiven] of [
-		["codecShare", options.codecShare !== 0],
-		["codecValues", options.codecValues !== "f32"],
+		["codecShare", (options.codecShare ?? 0) !== 0],
+		["codecValues", (options.codecValues ?? "f32") !== "f32"],
 	] as const) {
 		if (isGiven)
 			throw new RondoError(
@@ -87,7 +97,8 @@ export function checkCodec(options: CodecOptions): void {
  * @param absMax largest value that is encoded
  */
 export function codecOfLane(options: CodecOptions, absMax: number): Pick<Lane, "codec" | "absMax"> {
-	const { codec, codecValues } = options;
+	// Runs that were submitted before there were codecs have neither.
+	const { codec = "f32", codecValues = "f32" } = options;
 	const share = shareOf(options);
 	if (isSparse(options)) return { codec: [codec, share, codecValues], absMax: absMax * factorOf(codec, share) };
 	return { codec: [codec], absMax: codec === "int8" || codec === "int4" ? powerOfTwo(ceilLog2(absMax)) : absMax };

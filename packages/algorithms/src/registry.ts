@@ -8,6 +8,7 @@ import { fedadam } from "./strategies/fedadam.js";
 import { fedavg } from "./strategies/fedavg.js";
 import { fedavgm } from "./strategies/fedavgm.js";
 import { fedkseed } from "./strategies/fedkseed.js";
+import { fednova } from "./strategies/fednova.js";
 import { fedprox } from "./strategies/fedprox.js";
 import { fedyogi } from "./strategies/fedyogi.js";
 import { ferret } from "./strategies/ferret.js";
@@ -25,6 +26,7 @@ export const builtInStrategies: readonly AnyStrategy[] = [
 	fedavg,
 	fedavgm,
 	fedkseed,
+	fednova,
 	fedprox,
 	fedyogi,
 	ferret,

@@ -1,5 +1,6 @@
 import { layoutOf } from "@rondo/tensors";
 import { describe, expect, it } from "vitest";
+import { checkCodec } from "./codec-options.js";
 import { resolveConfig } from "./config.js";
 import { fedavg } from "./strategies/fedavg.js";
 import { updateBytes, updateLane } from "./update-lane.js";
@@ -24,6 +25,14 @@ describe("codec options", () => {
 		expect(updateLane(config(options), layout)).toMatchObject({ length: 1000, combine: "mean", codec, absMax });
 		expect(updateBytes(config(options), layout)).toBe(bytes);
 		expect(fedavg.bounds(config(options), layout).report).toBe(1 + bytes);
+	});
+
+	it("a sparse codec goes with the mean alone", () => {
+		expect(() => checkCodec(config({ codec: "int4" }), "median")).not.toThrow();
+		expect(() => checkCodec(config({ codec: "dare" }))).not.toThrow();
+		expect(() => checkCodec(config({ codec: "dare" }), "median")).toThrow(
+			expect.objectContaining({ code: "INVALID_ARGUMENT", message: expect.stringMatching(/^option codec dare sends 0 .* reducer median/) }),
+		);
 	});
 
 	it.each([

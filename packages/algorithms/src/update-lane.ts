@@ -1,6 +1,5 @@
-import { RondoError } from "@rondo/errors";
 import type { Layout } from "@rondo/tensors";
-import { bytesOfLane, type CodecOptions, checkCodec, codecOfLane, codecProperties, isSparse } from "./codec-options.js";
+import { bytesOfLane, type CodecOptions, checkCodec, codecOfLane, codecProperties } from "./codec-options.js";
 import type { CohortOptions } from "./cohort.js";
 import type { Lane } from "./contract.js";
 import { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducer-options.js";
@@ -18,20 +17,13 @@ export const updateProperties = {
 	...reducerProperties,
 } as const;
 
-/** Reducers that take a middle value of each weight, which is 0 where most reports leave the weight out. */
-const ORDER_STATISTICS: ReadonlySet<string> = new Set(["median", "trimmed-mean"]);
+/** What combines reports without comparing them, so that weights left out do no harm. */
+const NOT_COMPARING: ReadonlySet<string | undefined> = new Set(["mean", "norm-bound", undefined]);
 
 /** @throws INVALID_ARGUMENT for options that do not fit one another; the message names option and value. */
 export function checkUpdate(options: UpdateOptions & CohortOptions, _layout: Layout): void {
-	checkCodec(options);
 	checkReducer(options);
-	if (isSparse(options) && ORDER_STATISTICS.has(options.reducer)) {
-		throw new RondoError(
-			"INVALID_ARGUMENT",
-			`option reducer: ${options.reducer} takes the middle of each weight's values, and with codec ${options.codec} most of them are 0; choose another reducer or a codec that sends every weight`,
-			{ details: { option: "reducer", value: options.reducer } },
-		);
-	}
+	checkCodec(options, NOT_COMPARING.has(options.reducer) ? undefined : options.reducer);
 }
 
 /** The lane of the change of all weights, in layout order. */
