@@ -19,8 +19,8 @@ export interface TaskOffer {
 
 /** What the driver needs of the clients' streams. Messages to absent clients are dropped: they ask again on return. */
 export interface ClientLink {
-	/** Connected clients that can run this strategy version, in id order. */
-	eligible(role: "trainer" | "evaluator", strategy: string, version: number): readonly ClientId[];
+	/** Connected clients that can run this strategy version and encode the plan's lanes, in id order. */
+	eligible(role: "trainer" | "evaluator", strategy: string, version: number, plan: Pick<Plan, "lanes">): readonly ClientId[];
 	offer(client: ClientId, offer: TaskOffer): Promise<void>;
 	cancel(client: ClientId, task: TaskId, reason: string): void;
 	receipt(receipt: Receipt): void;

@@ -376,8 +376,8 @@ export class RunActor {
 		const { strategy, version } = this.spec;
 		const role = key.kind === "evaluate" ? "evaluator" : "trainer";
 		const secret = randomFrom(fromHex(this.#secretSeed));
-		const clients = rankClients(secret, key, this.#ports.link.eligible(role, strategy, version));
 		const state = this.#machine.open.find((round) => sameKey(keyOf(round), key));
+		const clients = rankClients(secret, key, this.#ports.link.eligible(role, strategy, version, state?.plan ?? { lanes: {} }));
 		if (state?.phase === "planned") {
 			this.#ports.notify(this.#waiting(state, clients.length));
 		}
@@ -395,7 +395,10 @@ export class RunActor {
 		return this.#machine.open
 			.filter(({ phase }) => phase === "planned")
 			.map((round) =>
-				this.#waiting(round, this.#ports.link.eligible(round.kind === "evaluate" ? "evaluator" : "trainer", strategy, version).length),
+				this.#waiting(
+					round,
+					this.#ports.link.eligible(round.kind === "evaluate" ? "evaluator" : "trainer", strategy, version, round.plan).length,
+				),
 			);
 	}
 

@@ -1,4 +1,4 @@
-import { type ClientId, decodePlain, encodePlain, vecsIn } from "@rondo/algorithms";
+import { type ClientId, decodePlain, encodePlain, type Plan, vecsIn } from "@rondo/algorithms";
 import { type ErrorCode, RondoError } from "@rondo/errors";
 import {
 	ConnectResponse,
@@ -34,6 +34,7 @@ export class Session {
 	readonly number: bigint;
 	readonly #sink: MessageSink;
 	readonly #strategies: ReadonlySet<string>;
+	readonly #codecs: ReadonlySet<string>;
 	readonly knownRuns: Set<string>;
 	/** Task that downloads are counted on: the newest one offered. */
 	newestTask: TaskId | undefined;
@@ -44,11 +45,13 @@ export class Session {
 		this.number = hello.session;
 		this.#sink = sink;
 		this.#strategies = new Set(hello.strategies.map(({ name, version }) => `${name}@${version}`));
+		this.#codecs = new Set(hello.codecs);
 		this.knownRuns = new Set(hello.knownRunIds);
 	}
 
-	canRun(strategy: string, version: number): boolean {
-		return this.#strategies.has(`${strategy}@${version}`);
+	/** @param codecs names of those that its lanes are encoded with */
+	canRun(strategy: string, version: number, codecs: readonly string[]): boolean {
+		return this.#strategies.has(`${strategy}@${version}`) && codecs.every((name) => this.#codecs.has(name));
 	}
 
 	/** Sends a message and returns its encoded size, bytes. */
@@ -138,10 +141,12 @@ export class Sessions implements ClientLink, PresenceView {
 		return this.#sessions.has(id);
 	}
 
-	eligible(role: ClientRole, strategy: string, version: number): readonly ClientId[] {
+	eligible(role: ClientRole, strategy: string, version: number, { lanes }: Pick<Plan, "lanes">): readonly ClientId[] {
+		// A report of a header alone encodes no lane, nor does an evaluation.
+		const codecs = role === "evaluator" || this.#headerOnly.has(strategy) ? [] : Object.values(lanes).map(({ codec: [name] }) => name);
 		return this.connected().filter((id) => {
 			const session = this.#sessions.get(id);
-			return session?.role === role && session.canRun(strategy, version);
+			return session?.role === role && session.canRun(strategy, version, codecs);
 		});
 	}
 
