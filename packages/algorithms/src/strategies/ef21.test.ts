@@ -28,6 +28,7 @@ const sized = (v: readonly number[], k: number): number[] => {
 function reference(
 	rounds: readonly (readonly string[])[],
 	slip: "none" | "no feedback" | "never forgets" | "cohort only" = "none",
+	isEqual = false,
 ): number[] {
 	let x = WEIGHTS.slice();
 	const g = new Map<string, { value: number[]; weight: number; round: number }>();
@@ -43,7 +44,7 @@ function reference(
 				y.map((w, j) => w - x[j]! - before[j]!),
 				3,
 			);
-			g.set(id, { value: before.map((v, j) => v + sent[j]!), weight: EXAMPLES[id]!.rows.length, round: i });
+			g.set(id, { value: before.map((v, j) => v + sent[j]!), weight: isEqual ? 1 : EXAMPLES[id]!.rows.length, round: i });
 		}
 		for (const [id, { round }] of g) if (slip !== "never forgets" && i - round > OPTIONS.maxAge) g.delete(id);
 		const counted = [...g].filter(([id]) => slip !== "cohort only" || cohort.includes(id)).map(([, estimate]) => estimate);
@@ -54,8 +55,8 @@ function reference(
 }
 
 describe("ef21", () => {
-	it("five rounds with changing cohorts agree with the equations", async () => {
-		const run = runOf(ef21, OPTIONS, WEIGHTS);
+	it.each(["examples", "equal"] as const)("five rounds with changing cohorts agree with the equations, weighting %s", async (weighting) => {
+		const run = runOf(ef21, { ...OPTIONS, weighting }, WEIGHTS);
 		const devices = devicesOf();
 		let at: Standing<Ef21Types> = standingOf(run);
 		const seen: unknown[] = [];
@@ -68,7 +69,7 @@ describe("ef21", () => {
 				4,
 			);
 			at = last;
-			expect(gap(last.model, reference(ROUNDS.slice(0, i + 1)))).toBeLessThan(2e-6);
+			expect(gap(last.model, reference(ROUNDS.slice(0, i + 1), "none", weighting === "equal"))).toBeLessThan(2e-6);
 			seen.push([last.outcome.metrics?.countedClients, last.outcome.metrics?.forgottenClients]);
 			// What the device keeps is what the server holds, to the byte.
 			for (const id of cohort) expect(last.carries.get(id)?.g).toEqual(last.members.get(id)?.g);
@@ -82,6 +83,7 @@ describe("ef21", () => {
 		]);
 		for (const slip of ["no feedback", "never forgets", "cohort only"] as const)
 			expect(gap(reference(ROUNDS, slip), reference(ROUNDS))).toBeGreaterThan(1e-3);
+		expect(gap(reference(ROUNDS, "none", true), reference(ROUNDS))).toBeGreaterThan(1e-3);
 	});
 
 	it("a device that lost its state goes on as if it had not", async () => {
