@@ -6,3 +6,4 @@ export { partitionByKey, partitionDirichlet, partitionIid } from "./partition.js
 export { partitionByClassCount, partitionPowerLaw } from "./skewed-partition.js";
 export { formatSummary, type PartitionSummary, summarize } from "./summary.js";
 export { splitBySpeaker, tokenWindows } from "./text.js";
+export { partitionByClassCount, partitionPowerLaw } from "./uneven.js";
