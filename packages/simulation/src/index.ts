@@ -6,6 +6,7 @@ export { type ClientSpec, Device, type DeviceContext, type SimulatedClient, type
 export type { Refusal, SimulatedRound } from "./driver.js";
 export type { Executor } from "./executor.js";
 export { logReader } from "./log-reader.js";
+export { type FairnessReport, fairnessReport, pearson } from "./fairness.js";
 export { createMemoryStore, type MemoryStore } from "./memory-store.js";
 export { checkSimulation, type SimulateOptions, type SimulationResult, simulate, type ThreadedOptions } from "./simulate.js";
 export { openThreadPool, type PoolRun, type ThreadPool, type ThreadPoolOptions } from "./threads/pool.js";
