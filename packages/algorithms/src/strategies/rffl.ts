@@ -4,45 +4,40 @@ import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../co
 import type { At, Client, ClientId, Folded, Metrics, Received, Strategy, Types } from "../contract.js";
 import { type LocalSgdOptions, localSgd, localSgdProperties } from "../local-sgd.js";
 import { bytesOf, contentDigest, encodePlain, isVec, type Vec, vecOf } from "../plain.js";
+import {
+	giveShares,
+	type Judged,
+	judged,
+	type ReputationOptions,
+	type Reputed,
+	STANDING_SCORES,
+	standingsOf,
+	updateReputations,
+} from "../reputation.js";
 import { type Patch, patched, writePatch } from "../sparse-patch.js";
 
 /** Options of RFFL. */
-export interface RfflConfig extends LocalSgdOptions, CohortOptions {
+export interface RfflConfig extends LocalSgdOptions, CohortOptions, ReputationOptions {
 	/** Factor of the learning rate from round to round. */
 	readonly lrDecay: number;
 	/** Γ, largest Euclidean norm of a client's change in one round. */
 	readonly gamma: number;
-	/** Share of the old reputation in the new one. */
-	readonly alpha: number;
 	/** What a client's change is compared with: the others' weighted sum, or that of all. */
 	readonly reference: "leave-one-out" | "all";
-	/** β as a share of the mean reputation. */
-	readonly thresholdFactor: number;
-	/** Rounds in which nobody is judged. */
-	readonly warmupRounds: number;
-	/** What becomes of a client whose reputation is below β. */
-	readonly onBelowThreshold: "remove" | "probation";
 	/** Steepness a of q = tanh(a·r/max r)/tanh(a); 0: q = r/max r. */
 	readonly altruism: number;
 	/** The model that a client's first task starts from. */
 	readonly newcomers: "base" | "initial";
 }
 
-/** Whether a client counts: removed for good, or on probation until its reputation recovers. */
-type Standing = "live" | "probation" | "removed";
-
 /** What the server keeps of one client. */
-type Member = {
+type Member = Reputed & {
 	/** Its private model after its last report that was applied. */
 	readonly model: Vec<"f32">;
 	/** That model as what to add to the one that the client made itself and named `base`; null: nothing smaller than the model. */
 	readonly reward: (Patch & { readonly base: string }) | null;
-	readonly reputation: number;
-	readonly standing: Standing;
 	/** Reports that were applied. */
 	readonly reports: number;
-	/** Why it is not live, else empty. */
-	readonly reason: string;
 };
 
 /** Types of RFFL. */
@@ -63,22 +58,14 @@ const NORM_ROOM = 1 + 1e-6;
 const TILE = 65_536;
 const MAX_REASON_LENGTH = 80;
 const CACHE_KEY = "rffl/1 own model";
-const STANDINGS: Readonly<Record<Standing, number>> = { live: 1, probation: 0.5, removed: 0 };
 
 /** A report of the round and what comes of it. */
-interface Participant {
+interface Participant extends Judged {
 	readonly report: Received<RfflTypes>;
 	/** Factor that brings a change beyond Γ back to it. */
 	readonly scale: number;
 	/** Norm of the change after that. */
 	readonly norm: number;
-	/** Weight in the sum u; 0 on probation. */
-	share: number;
-	/** Undefined when there was nothing to compare with. */
-	phi: number | undefined;
-	reputation: number;
-	standing: Standing;
-	reason: string;
 }
 
 /**
@@ -88,14 +75,15 @@ interface Participant {
  *
  * Client i trains from w_i, sends Δ_i with ‖Δ_i‖ ≤ Γ and keeps w_i + Δ_i. The server sets u = Σ s_i Δ_i, with s_i ∝ n_i in
  * the first round and s_i ∝ r_i later; φ_i = max(0, cos(Δ_i, u_−i)); r_i ← α·r_i + (1 − α)·φ_i, scaled to the sum that the
- * clients present had before. From round warmupRounds + 1 on, r_i < thresholdFactor/|R| removes i or puts it on probation.
+ * clients present had before. From round warmupRounds + 1 on, r_i < β = thresholdFactor/|R| removes i or puts it on probation.
  * q_i = r_i / max r; of each tensor of u the ⌈q_i·n⌉ elements of largest magnitude (ties to the lower index) are i's reward, and
  * w_i ← w_i + Δ_i + reward_i.
  *
  * Departs from the paper: u_−i leaves Δ_i out, so that a client does not vouch for itself (`reference: "all"` is the paper's);
  * φ is never negative, because a negative weight would subtract a client from the model; only clients that report are scored
  * and rewarded, and they share among themselves the reputation they had, so that absence costs nothing (with all present the
- * sum is 1, as in the paper); a client that comes later starts at the mean reputation. Changes are clipped to Γ, as in the
+ * sum is 1, as in the paper); a client that comes later starts at the mean reputation; it takes `patience` reports in a row below
+ * β, because one odd cosine takes a client of few examples below it for a round. Changes are clipped to Γ, as in the
  * authors' code, not stretched to it. On probation a client weighs nothing and gets no reward, is scored against the others,
  * and is back once r_i ≥ β. With `altruism` a, q = tanh(a·x)/tanh(a), x = r/max r, of the authors' later work. The base model,
  * where newcomers start, goes by 2u a round: what a client with the mean change and the whole reward goes by.
@@ -127,7 +115,7 @@ export const rffl: Strategy<RfflTypes> = {
 			default: 0.5,
 			description: "largest Euclidean norm of a client's change in a round",
 		},
-		alpha: { type: "number", minimum: 0, exclusiveMaximum: 1, default: 0.95, description: "share of the old reputation in the new one" },
+		alpha: { type: "number", minimum: 0, maximum: 0.999, default: 0.95, description: "share of the old reputation in the new one" },
 		reference: {
 			type: "string",
 			enum: ["leave-one-out", "all"],
@@ -137,11 +125,18 @@ export const rffl: Strategy<RfflTypes> = {
 		thresholdFactor: {
 			type: "number",
 			minimum: 0,
-			exclusiveMaximum: 1,
+			maximum: 0.999,
 			default: 1 / 3,
 			description: "least reputation as a share of the mean; 0 judges nobody",
 		},
 		warmupRounds: { type: "integer", minimum: 0, maximum: 1_000_000, default: 10, description: "rounds in which nobody is judged" },
+		patience: {
+			type: "integer",
+			minimum: 1,
+			maximum: 1000,
+			default: 3,
+			description: "reports in a row below the least reputation that it takes, those of the warm-up included; 1 is the paper's",
+		},
 		onBelowThreshold: {
 			type: "string",
 			enum: ["remove", "probation"],
@@ -169,7 +164,15 @@ export const rffl: Strategy<RfflTypes> = {
 		const model = vecOf("f32", length, "0".repeat(64));
 		const reward = { base: "0".repeat(64), positions: vecOf("u8", length, "0".repeat(64)), values: model };
 		const standing = "probation";
-		const row: Member = { model, reward, reputation: 1 / 3, standing, reports: 2 ** 32, reason: "x".repeat(MAX_REASON_LENGTH) };
+		const row: Member = {
+			model,
+			reward,
+			reputation: 1 / 3,
+			standing,
+			reports: 2 ** 32,
+			below: 2 ** 32,
+			reason: "x".repeat(MAX_REASON_LENGTH),
+		};
 		return {
 			task: encodePlain({ model, reward }).length,
 			// The model and a reward, which is smaller: a reward that turns out not to fit was downloaded too.
@@ -199,12 +202,12 @@ export const rffl: Strategy<RfflTypes> = {
 		const { io, layout } = at;
 		const members = new Map(at.members());
 		const participants = participantsOf(folded, at.config);
-		const before = { ...standings(members), clipped: participants.filter(({ scale }) => scale < 1).length };
+		const before = { ...standingsOf(members), clipped: participants.filter(({ scale }) => scale < 1).length };
 		if (participants.length === 0) return { state, metrics: before };
 		giveShares(participants, members);
 		const u = weightedSum(participants, layout.length);
 		for (const participant of participants) participant.phi = contribution(participant, participants, u, at.config);
-		const reputations = updateReputations(participants, members, at);
+		const reputations = updateReputations(participants, members, at.round, at.config);
 		const rows = new Map<ClientId, Member>();
 		for (const [client, member] of members) {
 			const reputation = reputations.get(client) ?? member.reputation;
@@ -218,7 +221,7 @@ export const rffl: Strategy<RfflTypes> = {
 			const { report, phi, standing } = participant;
 			const quota = standing === "live" ? quotaOf(participant.reputation / top, at.config.altruism) : 0;
 			rows.set(report.client, rowOf(participant, sum, quota, state, at));
-			const score = { reputation: participant.reputation, quota, standing: STANDINGS[standing] };
+			const score = { reputation: participant.reputation, quota, standing: STANDING_SCORES[standing] };
 			scores.set(report.client, phi === undefined ? score : { ...score, phi });
 		}
 		const base = io.write("f32", layout.length, (from, to) => io.read(state.base, from, to).map((weight, j) => weight + 2 * u[from + j]!));
@@ -226,7 +229,7 @@ export const rffl: Strategy<RfflTypes> = {
 			state: { base },
 			members: rows,
 			scores,
-			metrics: { ...standings(new Map([...members, ...rows])), clipped: before.clipped },
+			metrics: { ...standingsOf(new Map([...members, ...rows])), clipped: before.clipped },
 		};
 	},
 
@@ -294,25 +297,9 @@ function participantsOf({ reports }: Folded<RfflTypes>, { gamma }: RfflConfig): 
 			}
 			const length = Math.sqrt(squared);
 			const scale = length > gamma * NORM_ROOM ? gamma / length : 1;
-			const { reputation = 0, standing = "live", reason = "" } = report.member ?? {};
-			return { report, scale, norm: length * scale, share: 0, phi: undefined, reputation, standing, reason };
+			const { client, weight, member } = report;
+			return { ...judged(client, weight, member), report, scale, norm: length * scale };
 		});
-}
-
-const live = (members: ReadonlyMap<ClientId, Member>): Member[] => [...members.values()].filter(({ standing }) => standing === "live");
-const voters = (participants: readonly Participant[]): Participant[] => participants.filter(({ standing }) => standing === "live");
-const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
-
-/** Sets the weights in u, which add up to 1, and the reputation of newcomers: the mean of those that there are. */
-function giveShares(participants: readonly Participant[], members: ReadonlyMap<ClientId, Member>): void {
-	const known = live(members);
-	const mean = known.length === 0 ? 0 : total(known.map(({ reputation }) => reputation)) / known.length;
-	const counting = voters(participants);
-	for (const participant of counting) if (participant.report.member === undefined) participant.reputation = mean;
-	const byReputation = total(counting.map(({ reputation }) => reputation));
-	const byExamples = total(counting.map(({ report }) => report.weight));
-	for (const participant of counting)
-		participant.share = byReputation > 0 ? participant.reputation / byReputation : participant.report.weight / byExamples;
 }
 
 /** u = Σ share · Δ in float64, added in client-id order. */
@@ -352,56 +339,6 @@ function contribution(
 	return norms > 0 ? Math.min(1, Math.max(0, (product * scale) / norms)) : 0;
 }
 
-/**
- * Sets reputation, standing and reason of every participant.
- * @returns the reputation of every client that is live or was
- */
-function updateReputations(
-	participants: readonly Participant[],
-	members: ReadonlyMap<ClientId, Member>,
-	{ config, round }: At<RfflTypes>,
-): Map<ClientId, number> {
-	const { alpha, thresholdFactor, warmupRounds, onBelowThreshold } = config;
-	const counting = voters(participants);
-	const isFirst = live(members).length === 0;
-	const mass = isFirst ? 1 : total(counting.map(({ reputation }) => reputation));
-	for (const participant of participants) {
-		const { phi, reputation } = participant;
-		if (phi !== undefined) participant.reputation = alpha * reputation + (1 - alpha) * phi;
-	}
-	const sum = total(counting.map(({ reputation }) => reputation));
-	for (const participant of participants) {
-		if (sum > 0) participant.reputation *= mass / sum;
-		else if (participant.standing === "live") participant.reputation = mass / counting.length;
-	}
-
-	const reputations = new Map<ClientId, number>();
-	for (const [client, { standing, reputation }] of members) if (standing === "live") reputations.set(client, reputation);
-	for (const { report, reputation } of counting) reputations.set(report.client, reputation);
-	const rescale = (): void => {
-		const all = total([...reputations.values()]);
-		for (const [client, reputation] of reputations) reputations.set(client, reputation / all);
-		for (const participant of participants) participant.reputation /= all;
-	};
-	// Newcomers bring reputation with them. Otherwise the sum is what it was, and rows of absent clients stay as they are.
-	if (counting.some(({ report }) => report.member === undefined)) rescale();
-	const least = thresholdFactor / reputations.size;
-	let changed = false;
-	for (const participant of round > warmupRounds ? participants : []) {
-		const { reputation, standing, report } = participant;
-		const isBelow = reputation < least;
-		if (isBelow === (standing !== "live")) continue;
-		changed = true;
-		participant.standing = isBelow ? (onBelowThreshold === "remove" ? "removed" : "probation") : "live";
-		participant.reason = isBelow ? `round ${round}: reputation ${reputation.toFixed(6)} below ${least.toFixed(6)}` : "";
-		if (isBelow) reputations.delete(report.client);
-		else reputations.set(report.client, reputation);
-	}
-	if (changed) rescale();
-	for (const participant of participants) if (participant.standing === "removed") participant.reputation = 0;
-	return reputations;
-}
-
 /** The share of u that a reputation is worth. @param relative reputation over the largest one */
 const quotaOf = (relative: number, altruism: number): number =>
 	altruism === 0 ? relative : Math.min(1, portableTanh(altruism * relative) / portableTanh(altruism));
@@ -409,7 +346,7 @@ const quotaOf = (relative: number, altruism: number): number =>
 /** The row of a client after its report: own model and reward added as the client adds them. */
 function rowOf(participant: Participant, u: Float32Array, quota: number, state: RfflTypes["state"], at: At<RfflTypes>): Member {
 	const { io, layout } = at;
-	const { report, scale, reputation, standing, reason } = participant;
+	const { report, scale, reputation, standing, below, reason } = participant;
 	const start = startOf(state, report.member, at);
 	const index = largest(u, quota, at);
 	const values = Float32Array.from(index, (j) => u[j]!);
@@ -423,7 +360,7 @@ function rowOf(participant: Participant, u: Float32Array, quota: number, state: 
 	const base = baseOf(report.header);
 	const patch = index.length === 0 || base === undefined ? null : writePatch(io, index, values, layout.length);
 	const reports = (report.member?.reports ?? 0) + 1;
-	return { model, reward: patch === null ? null : { base: base!, ...patch }, reputation, standing, reports, reason };
+	return { model, reward: patch === null ? null : { base: base!, ...patch }, reputation, standing, reports, below, reason };
 }
 
 /** Of each tensor the ⌈quota · n⌉ elements of largest magnitude, ascending. */
@@ -431,7 +368,7 @@ function largest(u: Float32Array, quota: number, { layout }: At<RfflTypes>): Uin
 	const parts = layout.tensors.map(({ from, to }) =>
 		topK(u.subarray(from, to), Math.min(to - from, Math.ceil(quota * (to - from))), "magnitude").map((j) => j + from),
 	);
-	const index = new Uint32Array(total(parts.map(({ length }) => length)));
+	const index = new Uint32Array(parts.reduce((sum, { length }) => sum + length, 0));
 	let at = 0;
 	for (const part of parts) {
 		index.set(part, at);
@@ -444,11 +381,4 @@ function largest(u: Float32Array, quota: number, { layout }: At<RfflTypes>): Uin
 function baseOf(header: unknown): string | undefined {
 	const { base } = (typeof header === "object" && header !== null ? header : {}) as { readonly base?: unknown };
 	return typeof base === "string" && /^[0-9a-f]{64}$/.test(base) ? base : undefined;
-}
-
-/** Clients by standing. */
-function standings(members: ReadonlyMap<ClientId, Member>): Readonly<Record<Standing, number>> {
-	const counts = { live: 0, probation: 0, removed: 0 };
-	for (const { standing } of members.values()) counts[standing]++;
-	return counts;
 }

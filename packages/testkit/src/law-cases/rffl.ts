@@ -27,6 +27,7 @@ export const cases: readonly StrategyCase[] = [
 			reference: "all",
 			onBelowThreshold: "probation",
 			warmupRounds: 0,
+			patience: 1,
 			thresholdFactor: 0.9,
 			altruism: 2,
 			lrDecay: 0.9,
