@@ -102,6 +102,20 @@ export interface ClientView {
 	readonly connected: boolean;
 }
 
+export interface RunClientView {
+	readonly client: string;
+	readonly name: string;
+	readonly connected: boolean;
+	readonly leased: number;
+	readonly applied: number;
+	readonly lastRound: number | null;
+	readonly bytesDown: number;
+	readonly bytesUp: number;
+	readonly scoredRound: number | null;
+	readonly scores: { readonly [name: string]: number };
+	readonly state: unknown;
+}
+
 /** One event of `/runs/:id/events`. */
 export interface RunNotice {
 	readonly type:

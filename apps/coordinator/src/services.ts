@@ -88,8 +88,11 @@ export interface RunService {
 	pause(id: string, actor: Actor): Promise<RunRow>;
 	resume(id: string, actor: Actor): Promise<RunRow>;
 	stop(id: string, actor: Actor): Promise<RunRow>;
-	/** Materialises the model of the newest commit in the engine's worker. @throws NOT_FOUND, CONFLICT (strategy without a model). */
-	exportModel(id: string): Promise<ModelExport>;
+	/**
+	 * Materialises the model of the newest commit in the engine's worker, or the one that a client has then.
+	 * @throws NOT_FOUND, also for a client of whom the run keeps nothing; CONFLICT (strategy without a model)
+	 */
+	exportModel(id: string, client?: ClientId): Promise<ModelExport>;
 	/** Notices until the signal aborts; slow readers lose the oldest progress notices, never others. */
 	watch(id: string, signal: AbortSignal): AsyncIterable<RunNotice>;
 	/** Options schema, needs and summary of every strategy. */

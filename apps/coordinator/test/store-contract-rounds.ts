@@ -106,6 +106,26 @@ export function roundsContract(store: () => Store): void {
 		expect(await store().getTask(a)).toMatchObject({ outcome: null, phase: "leased", numExamples: null });
 		expect(await store().getTask(c)).toMatchObject({ phase: "declined", reason: "battery" });
 
+		const bytes = { bytesDown: 0, bytesUp: 0 };
+		const unscored = { name: expect.any(String), leased: 1, applied: 0, lastRound: null, ...bytes, scoredRound: null, scores: {} };
+		const known = [
+			{ ...unscored, client: clients[0], member: { seen: 1 } },
+			{
+				...unscored,
+				client: clients[1],
+				applied: 1,
+				lastRound: 1,
+				bytesUp: 100,
+				scoredRound: 1,
+				scores: { score: 0.5 },
+				member: { seen: 2 },
+			},
+			{ ...unscored, client: clients[2], member: null },
+		];
+		expect(await store().listRunClients("steps", { limit: 3 })).toEqual({ items: known, next: null });
+		expect(await store().listRunClients("steps", { limit: 2 })).toEqual({ items: known.slice(0, 2), next: clients[1] });
+		expect(await store().listRunClients("steps", { limit: 2, after: clients[1]! })).toEqual({ items: known.slice(2), next: null });
+
 		// A second commit that forgets a member and one that does not follow.
 		const second = { kind: "train", round: 2, attempt: 1 } as const;
 		const [next] = await leaseAll(store(), "steps", second, [clients[0]!]);
@@ -114,8 +134,17 @@ export function roundsContract(store: () => Store): void {
 		await expect(store().commit(commitOf("steps", second, sha("not the head"), [next!]))).rejects.toMatchObject({ code: "CONFLICT" });
 		await expect(store().commit(commitOf("steps", second, write.record.hash, [next!, b]))).rejects.toMatchObject({ code: "CONFLICT" });
 		await store().commit(
-			commitOf("steps", second, write.record.hash, [next!], { members: [[clients[0]!, null]], result: { items: ["x"] } }),
+			commitOf("steps", second, write.record.hash, [next!], {
+				members: [[clients[0]!, null]],
+				scores: { [clients[0]!]: { score: 2, other: 3 } },
+				result: { items: ["x"] },
+			}),
 		);
+		expect((await store().listRunClients("steps", { limit: 3 })).items).toMatchObject([
+			{ leased: 2, applied: 1, lastRound: 2, scoredRound: 2, scores: { score: 2, other: 3 }, member: null },
+			{ lastRound: 1, scoredRound: 1, scores: { score: 0.5 }, member: { seen: 2 } },
+			{ scoredRound: null },
+		]);
 		expect(await store().loadRun("steps")).toMatchObject({
 			members: [[clients[1], { seen: 2 }]],
 			row: { commit: 2, result: { items: ["x"] } },

@@ -19,8 +19,10 @@ export interface SavedModel {
 }
 
 export interface DownloadOptions {
-	/** Default: RUN-COMMIT.safetensors. */
+	/** Default: RUN-COMMIT.safetensors, of a client RUN-COMMIT-CLIENT.safetensors. */
 	readonly output?: string;
+	/** Id of the client whose own model it is; default: the global one. */
+	readonly client?: string;
 	/** All weights of a model with adapters, merged. */
 	readonly mergeLora?: boolean;
 	/** Folder for the adapters alone. */
@@ -33,18 +35,19 @@ export interface DownloadOptions {
 const PYTORCH = { format: "pt" };
 
 /**
- * Saves the newest model of a run, once its weights are known to have the digest that the coordinator names.
+ * Saves the newest model of a run, or that of one of its clients, once its weights are known to have the digest that the coordinator names.
  * @throws ALREADY_EXISTS for a file that is there, DIGEST_MISMATCH, INVALID_ARGUMENT for adapters of a model that has none
  */
 export async function downloadModel(
 	api: Api,
 	run: string,
-	{ output, mergeLora = false, peft, force = false }: DownloadOptions,
+	{ output, client, mergeLora = false, peft, force = false }: DownloadOptions,
 ): Promise<SavedModel> {
 	const { id, name, model } = await api.get<RunView>(`/runs/${encodeURIComponent(run)}`);
-	const { headers, body } = await api.download(`/runs/${encodeURIComponent(id)}/model`);
+	const of = client === undefined ? "" : `/clients/${encodeURIComponent(client)}`;
+	const { headers, body } = await api.download(`/runs/${encodeURIComponent(id)}${of}/model`);
 	const commit = Number(headers["rondo-commit"]);
-	const file = peft ?? output ?? `${name}-${commit}.safetensors`;
+	const file = peft ?? output ?? `${[name, commit, ...(client === undefined ? [] : [client])].join("-")}.safetensors`;
 	try {
 		const field = peft === undefined ? "output" : "peft";
 		const targets = peft === undefined ? [file] : [join(file, "adapter_model.safetensors"), join(file, "adapter_config.json")];

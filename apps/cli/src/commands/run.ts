@@ -1,13 +1,14 @@
 import { hex32, integer, repeated } from "@rondo/agent";
 import { RondoError } from "@rondo/errors";
 import { type Command, Option } from "commander";
-import type { RunView } from "../api-types.js";
+import type { RunClientView, RunView } from "../api-types.js";
 import { apiOf, type Context, connected, outputOf } from "../context.js";
 import { AnswerIsNo } from "../failure.js";
 import { readJson } from "../files.js";
 import { keyValue } from "../key-value.js";
 import { fields, size, table } from "../output.js";
 import { finishedRounds, ROUND_HEAD, roundCells } from "../rounds.js";
+import { runClientTable } from "../run-clients.js";
 import { watchRun } from "../watch.js";
 import { type DownloadOptions, downloadModel } from "./download.js";
 
@@ -43,6 +44,13 @@ export function addRunCommands(program: Command, context: Context): void {
 			);
 		},
 	);
+	connected(onRun(group, "clients", "Clients that took part, their newest scores and their standing.")).action(
+		async (id: string, _options: unknown, command: Command) => {
+			const api = await apiOf(command, context);
+			const clients = await api.list<RunClientView>(`${pathOf(id)}/clients`);
+			outputOf(command, context).emit(clients, () => runClientTable(clients));
+		},
+	);
 	connected(onRun(group, "watch", "Follows a run to its end; exit code 0 when it completes.")).action(
 		async (id: string, _options: unknown, command: Command) => {
 			const run = await watchRun(await apiOf(command, context), id, outputOf(command, context), context.stop);
@@ -69,6 +77,7 @@ export function addRunCommands(program: Command, context: Context): void {
 		});
 	connected(onRun(group, "download", "The newest model of a run as a safetensors file."))
 		.option("-o, --output <file>", "where to; default: RUN-COMMIT.safetensors")
+		.option("--client <id>", "the client's own model, where the strategy has one for each")
 		.option("--merge-lora", "of a model with adapters: all of its weights, the adapters merged into them, under PyTorch's names")
 		.addOption(
 			new Option("--peft <folder>", "of a model with adapters: the adapters alone, as the PEFT library reads them").conflicts([

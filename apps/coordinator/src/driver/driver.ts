@@ -42,7 +42,8 @@ export class Driver implements RunService {
 	#link: ClientLink | undefined;
 	#timer: NodeJS.Timeout | undefined;
 	#presenceTimer: NodeJS.Timeout | undefined;
-	readonly #exports = new Map<string, { readonly commit: number; readonly result: Promise<ModelExport> }>();
+	/** By run; of the newest commit that was exported, by client. */
+	readonly #exports = new Map<string, { readonly commit: number; readonly results: Map<ClientId | undefined, Promise<ModelExport>> }>();
 
 	constructor(ports: DriverPorts) {
 		this.#ports = ports;
@@ -247,19 +248,24 @@ export class Driver implements RunService {
 		return this.#row(row.id);
 	}
 
-	async exportModel(idOrName: string): Promise<ModelExport> {
+	async exportModel(idOrName: string, client?: ClientId): Promise<ModelExport> {
 		const row = await this.#row(idOrName);
 		const { spec, position } = await this.current(row.id);
+		if (client !== undefined && !position.members.some(([id]) => id === client))
+			throw new RondoError("NOT_FOUND", `run ${row.name} has no model of client ${JSON.stringify(client)}`, {
+				details: { field: "client", value: client },
+			});
 		const known = this.#exports.get(row.id);
-		if (known?.commit === position.commit) return known.result;
-		const result = this.#export(spec, position);
-		this.#exports.set(row.id, { commit: position.commit, result });
-		result.catch(() => this.#exports.delete(row.id));
+		const results = known?.commit === position.commit ? known.results : new Map<ClientId | undefined, Promise<ModelExport>>();
+		this.#exports.set(row.id, { commit: position.commit, results });
+		const result = results.get(client) ?? this.#export(spec, position, client);
+		results.set(client, result);
+		result.catch(() => results.delete(client));
 		return result;
 	}
 
-	async #export(spec: RunSpec, position: RunPosition): Promise<ModelExport> {
-		const vec = await this.#ports.exporter.model(spec, position);
+	async #export(spec: RunSpec, position: RunPosition, client: ClientId | undefined): Promise<ModelExport> {
+		const vec = await this.#ports.exporter.model(spec, position, client);
 		const path = this.#ports.blobs.path(vec.sha256);
 		const { size } = await stat(path);
 		return { layout: spec.layout, commit: position.commit, round: position.round - 1, digest: vec.sha256, path, bytes: size };

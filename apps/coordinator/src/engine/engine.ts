@@ -99,8 +99,8 @@ export interface EngineMethods {
 	skip(spec: RunSpec, request: Omit<FinishRequest, "accepted" | "plan">): LogRecord;
 	/** Drops the accumulator of a round. */
 	drop(key: string): void;
-	/** Materialises the current weights. @throws CONFLICT when the strategy has no model. */
-	model(spec: RunSpec, position: RunPosition): Vec<"f32">;
+	/** Materialises the current weights, or those of a client. @throws CONFLICT when the strategy has no model. */
+	model(spec: RunSpec, position: RunPosition, client?: ClientId): Vec<"f32">;
 	/** Stores the weights of a safetensors file as float32. @throws BAD_SAFETENSORS, NOT_FINITE that name the tensor. */
 	importWeights(file: ArrayBuffer): ImportedWeights;
 }

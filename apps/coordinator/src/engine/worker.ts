@@ -148,7 +148,10 @@ const methods: EngineMethods = {
 		folds.delete(key);
 	},
 
-	model: (spec, position) => engineOf(spec).model(positionOf(position)),
+	model(spec, position, client) {
+		const at = positionOf(position);
+		return engineOf(spec).model(at, client === undefined ? undefined : at.members.get(client));
+	},
 
 	importWeights: (file) => importWeights(io, new Uint8Array(file)),
 };

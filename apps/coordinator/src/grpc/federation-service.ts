@@ -152,7 +152,9 @@ export function createFederationService(ports: FederationPorts): FederationServi
 			const client = await identify(store, metadata);
 			checkGetCurrentTaskRequest(request);
 			const { spec, manifest, position, logHead } = await driver.current(request.runId);
-			const [tasks, model] = await Promise.all([exporter.tasks(spec, position, [client.id]), driver.exportModel(request.runId)]);
+			// A client of whom the strategy keeps nothing has the model that everybody would start from.
+			const own = position.members.some(([id]) => id === client.id) ? client.id : undefined;
+			const [tasks, model] = await Promise.all([exporter.tasks(spec, position, [client.id]), driver.exportModel(request.runId, own)]);
 			return {
 				run: describeRun({ spec, manifest }),
 				logHead: { commit: BigInt(logHead.commit), hash: digestBytes(logHead.hash) },

@@ -1,4 +1,4 @@
-import type { DType } from "@rondo/algorithms";
+import { type DType, isVec } from "@rondo/algorithms";
 
 /** Elements of an array that are shown. */
 const SHOWN_ELEMENTS = 32;
@@ -26,4 +26,12 @@ export function toJson(value: unknown): unknown {
 	}
 	if (Array.isArray(value)) return value.map(toJson);
 	return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, toJson(item)]));
+}
+
+/** As `toJson`, but of a Vec only type and length: who knows a digest may read the content. */
+export function toJsonWithoutDigests(value: unknown): unknown {
+	if (isVec(value)) return { dtype: value.dtype, length: value.length };
+	if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return toJson(value);
+	if (Array.isArray(value)) return value.map(toJsonWithoutDigests);
+	return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, toJsonWithoutDigests(item)]));
 }

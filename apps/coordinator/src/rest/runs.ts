@@ -1,18 +1,15 @@
 import { RondoError } from "@rondo/errors";
-import { safetensorsHeader } from "@rondo/tensors";
 import { Type } from "@sinclair/typebox";
 import { ADMIN, type Area, PROBLEM, READ } from "./api.js";
-import { sendBlob } from "./byte-stream.js";
 import { findRun } from "./find-run.js";
+import { SAFETENSORS, sendModel } from "./model-export.js";
 import { IdParams, LogPage, LogQuery, NewRun, PageQuery, pageOf, ReportParams, Run, ref, SubmittedRun } from "./schemas.js";
 import { logView, pageView, runView } from "./views.js";
 
-const BINARY = { type: "string", format: "binary" } as const;
-const SAFETENSORS = {
-	description: "A safetensors file.",
-	content: { "application/octet-stream": { schema: Type.Unsafe<unknown>(BINARY) } },
+const CBOR = {
+	description: "Canonical CBOR.",
+	content: { "application/cbor": { schema: Type.Unsafe<unknown>({ type: "string", format: "binary" }) } },
 };
-const CBOR = { description: "Canonical CBOR.", content: { "application/cbor": { schema: Type.Unsafe<unknown>(BINARY) } } };
 
 /** Runs: submission, control, results. */
 export const runRoutes: Area = (api, services) => {
@@ -87,16 +84,7 @@ export const runRoutes: Area = (api, services) => {
 		},
 		async ({ params: { id } }, reply) => {
 			const run = await findRun(services, id);
-			const { layout, commit, round, digest, path, bytes } = await runs.exportModel(run.id);
-			void reply
-				.header("rondo-commit", commit)
-				.header("rondo-round", round)
-				.header("content-disposition", `attachment; filename="${run.name.replace(/[^A-Za-z0-9._-]/g, "_")}-${commit}.safetensors"`);
-			return sendBlob(
-				reply,
-				{ digest, path, bytes },
-				safetensorsHeader(layout, { run: run.id, commit: String(commit), round: String(round) }),
-			);
+			return sendModel(reply, run, await runs.exportModel(run.id));
 		},
 	);
 	api.get(

@@ -198,6 +198,23 @@ export const RoundDetail = named("RoundDetail", {
 	plan: Type.Unknown({ description: "Lanes, leases, quorum, deadline." }),
 	tasks: Type.Array(ref(Task)),
 });
+export const RunClient = named("RunClient", {
+	client: text("Client id."),
+	name: text("Name given at enrolment."),
+	connected: Type.Boolean({ description: "Whether it has an open stream." }),
+	leased: count("Training tasks handed to it."),
+	applied: count("Its reports that counted."),
+	lastRound: nullable(count("Round of the newest of them.")),
+	bytesDown: count("Bytes sent to it."),
+	bytesUp: count("Bytes received from it."),
+	scoredRound: nullable(count("Newest round in which the strategy scored it.")),
+	scores: Metrics,
+	state: Type.Unknown({ description: "What the strategy keeps of it, large arrays by type and length; null when nothing." }),
+});
+export const RunClientParams = exact({
+	id: IdParams.properties.id,
+	client: Type.String({ pattern: TOKEN_TEXT, maxLength: 128, description: "Client id." }),
+});
 export const RoundsQuery = exact({ ...PageQuery.properties, kind: Type.Optional(oneOf(KINDS, "Only this kind.")) });
 export const RoundParams = exact({
 	id: IdParams.properties.id,
@@ -265,6 +282,7 @@ export const NAMED_SCHEMAS = [
 	Round,
 	Task,
 	RoundDetail,
+	RunClient,
 	Client,
 	Token,
 	AuditEntry,

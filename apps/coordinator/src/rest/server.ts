@@ -15,6 +15,7 @@ import { modelRoutes } from "./models.js";
 import { OPENAPI_OPTIONS } from "./openapi-head.js";
 import { pathOf, sendProblem } from "./problem.js";
 import { roundRoutes } from "./rounds.js";
+import { runClientRoutes } from "./run-clients.js";
 import { runEventRoutes } from "./run-events.js";
 import { runRoutes } from "./runs.js";
 import { Layout, NAMED_SCHEMAS } from "./schemas.js";
@@ -34,6 +35,7 @@ const AREAS: readonly Area[] = [
 	runRoutes,
 	runEventRoutes,
 	roundRoutes,
+	runClientRoutes,
 	clientRoutes,
 	tokenRoutes,
 	auditRoutes,

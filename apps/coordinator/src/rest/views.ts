@@ -1,8 +1,8 @@
 import { encodePlain, type Plain } from "@rondo/algorithms";
 import type { LogRecord } from "@rondo/rounds";
 import type { Static, TSchema } from "@sinclair/typebox";
-import type { AuditRow, ClientRow, ModelRow, Page, RoundRow, RunRow, TaskRow, TokenRow } from "../store/store.js";
-import { toJson } from "./plain-json.js";
+import type { AuditRow, ClientRow, ModelRow, Page, RoundRow, RunClientRow, RunRow, TaskRow, TokenRow } from "../store/store.js";
+import { toJson, toJsonWithoutDigests } from "./plain-json.js";
 import type * as schemas from "./schemas.js";
 
 // Rows of the store as the API shows them: dates as ISO text, and only what a caller may see.
@@ -102,6 +102,13 @@ export const roundDetail = (row: RoundRow, tasks: readonly TaskRow[]): View<type
 	scores: { ...row.scores },
 	plan: toJson(row.plan),
 	tasks: tasks.map(taskView),
+});
+
+export const runClientView = ({ member, scores, ...row }: RunClientRow, connected: boolean): View<typeof schemas.RunClient> => ({
+	...row,
+	connected,
+	scores: { ...scores },
+	state: toJsonWithoutDigests(member),
 });
 
 export const clientView = (row: ClientRow, connected: boolean): View<typeof schemas.Client> => ({

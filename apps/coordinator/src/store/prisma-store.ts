@@ -2,6 +2,7 @@ import type { PrismaClient } from "../generated/prisma/client.js";
 import { identities } from "./identities.js";
 import { lookups } from "./lookups.js";
 import { rounds } from "./rounds.js";
+import { runClients } from "./run-clients.js";
 import { runs } from "./runs.js";
 import type { Store } from "./store.js";
 import { Database, type StoreLog } from "./transactions.js";
@@ -22,5 +23,6 @@ export function createPrismaStore(prisma: PrismaClient, log: StoreLog, release: 
 		...runs(database),
 		...rounds(database),
 		...lookups(database),
+		...runClients(database),
 	};
 }

@@ -130,6 +130,24 @@ export interface RoundRow {
 	readonly bytesUp: number;
 }
 
+/** One client as far as one run is concerned. */
+export interface RunClientRow {
+	readonly client: ClientId;
+	readonly name: string;
+	/** Training tasks handed to it. */
+	readonly leased: number;
+	/** Of these, reports that a commit applied, and the round of the newest one. */
+	readonly applied: number;
+	readonly lastRound: number | null;
+	readonly bytesDown: number;
+	readonly bytesUp: number;
+	/** The newest round in which the strategy scored it, and the scores. */
+	readonly scoredRound: number | null;
+	readonly scores: Metrics;
+	/** What the strategy keeps of it at the server; null when there is nothing. */
+	readonly member: Plain | null;
+}
+
 export interface NewRun {
 	readonly id: string;
 	readonly name: string;
@@ -278,6 +296,8 @@ export interface Store {
 	reportsOf(run: string, key: RoundKey): Promise<readonly ReportRow[]>;
 	listRounds(run: string, page: { after?: string; limit: number; kind?: "train" | "evaluate" }): Promise<Page<RoundRow>>;
 	listTasks(run: string, key: RoundKey): Promise<readonly TaskRow[]>;
+	/** Clients that had a training task of the run, in the order of their ids' bytes. */
+	listRunClients(run: string, page: { after?: string; limit: number }): Promise<Page<RunClientRow>>;
 	/** Log records from `fromCommit` on, at most `limit`. */
 	readLog(run: string, fromCommit: number, limit: number): Promise<readonly LogRecord[]>;
 	/** Accepted reports of one commit in the order of the log. */

@@ -19,6 +19,7 @@ import type {
 	ModelRow,
 	Page,
 	RoundRow,
+	RunClientRow,
 	RunRow,
 	Store,
 	TaskRow,
@@ -34,6 +35,7 @@ export interface World {
 	readonly runs: RunRow[];
 	readonly rounds: RoundRow[];
 	readonly tasks: TaskRow[];
+	readonly runClients: RunClientRow[];
 	readonly audit: AuditRow[];
 	readonly notices: RunNotice[];
 	readonly connected: Set<string>;
@@ -115,6 +117,19 @@ export const aTask = (round: number): TaskRow => ({
 	numExamples: 30,
 });
 
+export const aRunClient = (client: string): RunClientRow => ({
+	client,
+	name: `device ${client}`,
+	leased: 3,
+	applied: 2,
+	lastRound: 2,
+	bytesDown: 30,
+	bytesUp: 40,
+	scoredRound: 2,
+	scores: { reputation: 0.25, standing: 1 },
+	member: { model: vecOf("f32", 9, HASH(77)), kept: [vecOf("u8", 3, HASH(78))], reason: "because", trail: new Uint8Array([1, 2]) },
+});
+
 export const aToken = (id: string, scope: TokenScope, change: Partial<TokenRow> = {}): TokenRow => ({
 	id,
 	name: id,
@@ -158,6 +173,7 @@ const freshWorld = (): World => ({
 	runs: [aRun("run1")],
 	rounds: [aRound(1), aRound(2)],
 	tasks: [aTask(1), aTask(2)],
+	runClients: [aRunClient("c1"), { ...aRunClient("c2"), applied: 0, lastRound: null, scoredRound: null, scores: {}, member: null }],
 	audit: [],
 	notices: [],
 	connected: new Set(["c1"]),
@@ -265,6 +281,7 @@ export async function startFake(
 					page,
 				),
 			listTasks: async (_run: string, key: { round: number }) => world.tasks.filter((row) => row.key.round === key.round),
+			listRunClients: async (_run: string, page: { after?: string; limit: number }) => pageOf(world.runClients, page),
 			readLog: async (_run: string, from: number, limit: number) => log.slice(from, from + limit),
 		},
 		runs: {
@@ -283,8 +300,9 @@ export async function startFake(
 			pause: move("paused", "run.pause"),
 			resume: move("running", "run.resume"),
 			stop: move("stopped", "run.stop"),
-			exportModel: async () => {
-				const bytes = new Uint8Array(WEIGHTS.buffer);
+			exportModel: async (_run: string, client?: string) => {
+				if (client !== undefined && client !== "c1") throw new RondoError("NOT_FOUND", `no model of client ${client}`);
+				const bytes = new Uint8Array((client === undefined ? WEIGHTS : WEIGHTS.map((weight) => 2 * weight)).buffer);
 				const digest = await blobs.put(bytes);
 				return { layout: LAYOUT, commit: 1, round: 1, digest, path: blobs.path(digest), bytes: bytes.length };
 			},

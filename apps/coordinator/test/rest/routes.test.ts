@@ -1,5 +1,5 @@
 import { decodePlain, encodePlain } from "@rondo/algorithms";
-import { layoutOf, writeSafetensors } from "@rondo/tensors";
+import { layoutOf, readSafetensors, writeSafetensors } from "@rondo/tensors";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { hashSecret } from "../../src/auth/secrets.js";
 import { aClient, aRound, aRun, as, HASH, LAYOUT, startFake, WEIGHTS } from "./fake-services.js";
@@ -249,6 +249,46 @@ describe("runs", () => {
 		expect((await read(`run2/reports/${HASH(1)}`)).json()).toMatchObject({ status: 404, field: "task" });
 		expect((await read(`run1/reports/${HASH(2)}`)).json()).toMatchObject({ status: 404, code: "NOT_FOUND" });
 		expect((await read("run1/reports/abc")).json()).toMatchObject({ status: 400, field: "task", value: "abc" });
+	});
+});
+
+describe("clients of a run", () => {
+	it("are listed with their newest scores and what is kept of them, without digests", async () => {
+		const { body, text } = await api("GET", "/runs/name-of-run1/clients");
+		expect(body.items).toEqual([
+			{
+				client: "c1",
+				name: "device c1",
+				connected: true,
+				leased: 3,
+				applied: 2,
+				lastRound: 2,
+				bytesDown: 30,
+				bytesUp: 40,
+				scoredRound: 2,
+				scores: { reputation: 0.25, standing: 1 },
+				state: {
+					model: { dtype: "f32", length: 9 },
+					kept: [{ dtype: "u8", length: 3 }],
+					reason: "because",
+					trail: { dtype: "u8", length: 2, head: [1, 2] },
+				},
+			},
+			expect.objectContaining({ client: "c2", connected: false, applied: 0, lastRound: null, scoredRound: null, scores: {}, state: null }),
+		]);
+		expect(text).not.toMatch(/[0-9a-f]{64}/);
+		expect((await api("GET", "/runs/run1/clients?limit=1")).body).toMatchObject({ items: [{ client: "c1" }], next: "1" });
+		expect((await api("GET", "/runs/run9/clients")).status).toBe(404);
+	});
+
+	it("have models of their own, for administrators only", async () => {
+		const read = (client: string, who: "admin" | "read") =>
+			fake.app.inject({ url: `/api/v1/runs/run1/clients/${client}/model`, headers: as(who) });
+		const answer = await read("c1", "admin");
+		expect(answer.headers["content-disposition"]).toBe('attachment; filename="name-of-run1-1-c1.safetensors"');
+		expect(readSafetensors(answer.rawPayload)).toMatchObject({ weights: WEIGHTS.map((weight) => 2 * weight) });
+		expect((await read("c1", "read")).statusCode).toBe(403);
+		expect((await read("c2", "admin")).json()).toMatchObject({ status: 404, code: "NOT_FOUND" });
 	});
 });
 
