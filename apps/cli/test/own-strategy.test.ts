@@ -2,6 +2,8 @@ import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Api } from "../src/api.js";
+import { importModel, readModel } from "../src/model-source/read-model.js";
 import { rondo, Workshop } from "./rondo.js";
 
 // The blocks of docs/simulation.md as files of a folder outside the repository, and a strategy that imports.
@@ -63,31 +65,17 @@ options: { cohortSize: 3, candidates: 16, localSteps: 3 }
 		);
 	});
 
-	it("runs in a federation of processes, where coordinator and agents know it", async () => {
+	it("runs in a federation of processes, where coordinator and agents know it, and its run can be verified", async () => {
 		const files = [own("my-strategy.mjs"), join(own("project"), "importing.mjs")];
-		const data = own("coordinator");
 		const serve = workshop.start([
-			"serve",
-			"--format",
-			"json",
-			"--data-dir",
-			data,
-			"--rest-port",
-			"0",
-			"--grpc-port",
-			"0",
-			"--strategies",
-			files.join(","),
+			...["serve", "--format", "json", "--data-dir", own("coordinator"), "--rest-port", "0", "--grpc-port", "0"],
+			...["--strategies", files.join(",")],
 		]);
 		const ready = await serve.event<{ restUrl: string; grpcAddress: string; adminTokenFile: string }>("ready");
-		const env = { RONDO_URL: ready.restUrl, RONDO_TOKEN: (await readFile(ready.adminTokenFile, "utf8")).trim() };
-		const call = async (...args: string[]) => {
-			const { code, stdout, stderr } = await rondo([...args, "--format", "json"], env);
-			expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-			return stdout.split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
-		};
-		await call("model", "import", "dense:784-10", "--name", "small");
-		const [token] = await call("token", "create", "--scope", "enrol", "--max-uses", "1");
+		const token = (await readFile(ready.adminTokenFile, "utf8")).trim();
+		const api = await Api.open({ url: ready.restUrl, token });
+		await importModel(api, "small", await readModel("dense:784-10"));
+		const { secret } = await api.post<{ readonly secret: string }>("/tokens", { name: "one", scope: "enrol", maxUses: 1, expiresInS: 600 });
 		const agent = workshop.start(
 			[
 				...[
@@ -105,16 +93,19 @@ options: { cohortSize: 3, candidates: 16, localSteps: 3 }
 				],
 				...["--index", "0", "--device", "cpu", "--threads", "1", ...files.flatMap((file) => ["--strategies", file])],
 			],
-			{ RONDO_TOKEN: token!.secret as string },
+			{ RONDO_TOKEN: secret },
 		);
 		await agent.event("connected");
+		const env = { RONDO_URL: ready.restUrl, RONDO_TOKEN: token };
 		for (const [strategy, options] of [
 			["clipped-sgd", ["-o", "cohortSize=1"]],
 			["my-fedkseed", ["-o", "cohortSize=1", "-o", "candidates=16", "-o", "localSteps=3"]],
 		] as const) {
-			await call("run", "submit", "--model", "small", "--strategy", strategy, "--rounds", "2", "--name", strategy, ...options);
-			const rounds = await call("run", "watch", strategy);
-			expect(rounds.filter(({ event }) => event === "round").map(({ reports }) => reports)).toEqual([1, 1]);
+			const args = ["run", "submit", "--model", "small", "--strategy", strategy, "--rounds", "2", "--name", strategy, ...options];
+			expect(await rondo(args, env)).toMatchObject({ code: 0, stderr: "" });
+			expect(await rondo(["run", "watch", strategy], env)).toMatchObject({ code: 0, stderr: "" });
 		}
+		const verified = await rondo(["run", "verify", "clipped-sgd", "--strategies", files[0]!], env);
+		expect(verified).toMatchObject({ code: 0, stderr: "" });
 	});
 });

@@ -1,12 +1,12 @@
 import { createBuiltInTrainer } from "@rondo/agent/built-in-trainer";
-import { type AnyStrategy, digestOf, type Plain, type Trainer } from "@rondo/algorithms";
+import { type AnyStrategy, digestOf, type Metrics, type Plain } from "@rondo/algorithms";
 import { inMemoryData } from "@rondo/datasets";
 import { RondoError } from "@rondo/errors";
 import { randomFromSeed } from "@rondo/kernels";
 import { type AdversarySpec, type ClientSpec, chooseClients, type SimulatedRound, simulate, type ThreadPool } from "@rondo/simulation";
 import type { LoadedDataset } from "./dataset.js";
-import type { Cell } from "./experiment.js";
-import { type SimulationModel, trainerChoice } from "./model.js";
+import type { Cell, Setting } from "./experiment.js";
+import { modelOf, type SimulationModel, trainerChoice } from "./model.js";
 import { derivedSeed } from "./seeds.js";
 import { partsOf, type SimulateWorkloadOptions } from "./workload.js";
 
@@ -43,6 +43,9 @@ export interface CellResult {
 export interface Ground {
 	readonly dataset: LoadedDataset;
 	readonly model: SimulationModel;
+	/** Metrics of weights over the test examples. */
+	readonly evaluate: (weights: Float32Array) => Promise<Metrics>;
+	dispose(): Promise<void>;
 }
 
 /** Around one cell. */
@@ -61,47 +64,42 @@ export async function runCell(cell: Cell, context: CellContext): Promise<CellRes
 	const { ground, strategy, pool, digest, signal, onRound } = context;
 	const { layout, manifest, assets } = ground.model;
 	const startedMs = performance.now();
-	const evaluator = strategy.model === undefined ? undefined : await evaluatorOf(cell, ground);
 	const rounds: RoundResult[] = [];
 	let peakRssBytes = process.memoryUsage.rss();
-	try {
-		const result = await simulate({
-			...simulationOf(cell, ground, strategy),
-			pool,
-			manifest,
-			assets,
-			workloadOptions: workloadOptionsOf(cell),
-			keepReports: false,
-			signal,
-			...(evaluator === undefined ? {} : { evaluate: (weights: Float32Array) => evaluator.evaluate(weights) }),
-			onCommit: ({ round, kind, metrics, evaluation, bytesUp, bytesDown, atMs, unanswered, clients }) => {
-				const kept = { round, kind, metrics, ...(evaluation === undefined ? {} : { evaluation }), bytesUp, bytesDown, atMs, unanswered };
-				rounds.push({ ...kept, reports: clients.length });
-				peakRssBytes = Math.max(peakRssBytes, process.memoryUsage.rss());
-				onRound(rounds.at(-1)!);
-			},
-		});
-		const refusals: Record<string, number> = {};
-		for (const { code } of result.refusals) refusals[code] = (refusals[code] ?? 0) + 1;
-		return {
-			name: cell.name,
-			digest,
-			setting: cell.settingLabel,
-			strategy: cell.strategy.label,
-			seed,
-			parameters: layout.length,
-			phase: result.phase,
-			reason: result.reason ?? null,
-			rounds,
-			refusals,
-			stateDigest: result.stateDigest,
-			modelDigest: result.weights === undefined ? null : digestOf(result.weights as unknown as Plain),
-			seconds: (performance.now() - startedMs) / 1000,
-			peakRssBytes,
-		};
-	} finally {
-		await evaluator?.trainer.dispose?.();
-	}
+	const result = await simulate({
+		...simulationOf(cell, ground, strategy),
+		pool,
+		manifest,
+		assets,
+		workloadOptions: workloadOptionsOf(cell),
+		keepReports: false,
+		signal,
+		...(strategy.model === undefined ? {} : { evaluate: ground.evaluate }),
+		onCommit: ({ round, kind, metrics, evaluation, bytesUp, bytesDown, atMs, unanswered, clients }) => {
+			const kept = { round, kind, metrics, ...(evaluation === undefined ? {} : { evaluation }), bytesUp, bytesDown, atMs, unanswered };
+			rounds.push({ ...kept, reports: clients.length });
+			peakRssBytes = Math.max(peakRssBytes, process.memoryUsage.rss());
+			onRound(rounds.at(-1)!);
+		},
+	});
+	const refusals: Record<string, number> = {};
+	for (const { code } of result.refusals) refusals[code] = (refusals[code] ?? 0) + 1;
+	return {
+		name: cell.name,
+		digest,
+		setting: cell.settingLabel,
+		strategy: cell.strategy.label,
+		seed,
+		parameters: layout.length,
+		phase: result.phase,
+		reason: result.reason ?? null,
+		rounds,
+		refusals,
+		stateDigest: result.stateDigest,
+		modelDigest: result.weights === undefined ? null : digestOf(result.weights as unknown as Plain),
+		seconds: (performance.now() - startedMs) / 1000,
+		peakRssBytes,
+	};
 }
 
 /** What the threads need to know of a cell. */
@@ -112,7 +110,11 @@ export function workloadOptionsOf({ setting: { dataset, partition, trainer, clie
 }
 
 /** What a simulation is, but for where its client halves run. */
-export function simulationOf({ setting, strategy: entry, seed }: Cell, { dataset, model }: Ground, strategy: AnyStrategy) {
+export function simulationOf(
+	{ setting, strategy: entry, seed }: Cell,
+	{ dataset, model }: Pick<Ground, "dataset" | "model">,
+	strategy: AnyStrategy,
+) {
 	const { options, rounds, behaviour, maxReplans, evaluateEvery, adversaries } = setting;
 	const parts = partsOf(dataset, { ...setting, seed });
 	const attacks = attacksOf(
@@ -156,15 +158,28 @@ function attacksOf(
 	return attacks;
 }
 
-async function evaluatorOf({ setting, seed }: Cell, { dataset, model }: Ground) {
+/** Loads and makes what cells of a setting share. @throws what `loadDataset`, `modelOf` and `createBuiltInTrainer` throw */
+export async function groundOf(setting: Setting, loaded: Promise<LoadedDataset>): Promise<Ground> {
+	const dataset = await loaded;
+	const model = await modelOf(setting, dataset);
 	const { layout, manifest, assets } = model;
 	const asset = async (digest: string): Promise<Uint8Array> => {
 		const bytes = assets.get(digest);
 		if (bytes === undefined) throw new RondoError("NOT_FOUND", `the model has no asset ${digest}`);
 		return bytes;
 	};
-	const about = { runId: "simulation", strategy: "", layout, manifest, asset };
-	const trainer: Trainer = await createBuiltInTrainer(about, { ...trainerChoice(setting.trainer), seed: String(seed), index: 0 });
 	const data = inMemoryData(dataset.test);
-	return { trainer, evaluate: (weights: Float32Array) => trainer.evaluate(weights, data) };
+	let made: ReturnType<typeof createBuiltInTrainer> | undefined;
+	return {
+		dataset,
+		model,
+		evaluate: async (weights) => {
+			made ??= createBuiltInTrainer(
+				{ runId: "simulation", strategy: "", layout, manifest, asset },
+				{ ...trainerChoice(setting.trainer), seed: "evaluate", index: 0 },
+			);
+			return (await made).evaluate(weights, data);
+		},
+		dispose: async () => (await made)?.dispose?.(),
+	};
 }

@@ -2,14 +2,13 @@ import { cpus } from "node:os";
 import { type RondoError, toRondoError } from "@rondo/errors";
 import { changesWork, checkSimulation, openThreadPool, simulate, type ThreadPool } from "@rondo/simulation";
 import type { Output } from "../output.js";
-import { type CellResult, type Ground, type RoundResult, runCell, simulationOf, workloadOptionsOf } from "./cell.js";
+import { type CellResult, type Ground, groundOf, type RoundResult, runCell, simulationOf, workloadOptionsOf } from "./cell.js";
 import { loadDataset } from "./dataset.js";
 import { cellDigest, FileDigests } from "./digest.js";
 import type { Path } from "./document.js";
 import type { Cell, Setting } from "./experiment.js";
 import { ResultsFolder } from "./folder.js";
 import { markdownOf, spreadText } from "./markdown.js";
-import { modelOf } from "./model.js";
 import { plotsOf } from "./plots.js";
 import type { ReadExperiment } from "./read-experiment.js";
 import { type Results, resultsOf } from "./results.js";
@@ -91,6 +90,7 @@ export async function runExperiment(read: ReadExperiment, options: RunOptions, o
 		} finally {
 			progress.stop();
 			await pool.close();
+			await grounds.dispose();
 		}
 	}
 	// Cells outside --only count where they are there and of this experiment.
@@ -127,9 +127,13 @@ class Grounds {
 		const key = JSON.stringify([dataset, model, trainer]);
 		const loaded = this.#datasets.get(datasetKey) ?? loadDataset(dataset);
 		this.#datasets.set(datasetKey, loaded);
-		const made = this.#grounds.get(key) ?? loaded.then(async (data) => ({ dataset: data, model: await modelOf(setting, data) }));
+		const made = this.#grounds.get(key) ?? groundOf(setting, loaded);
 		this.#grounds.set(key, made);
 		return made;
+	}
+
+	async dispose(): Promise<void> {
+		for (const ground of this.#grounds.values()) await (await ground).dispose();
 	}
 }
 

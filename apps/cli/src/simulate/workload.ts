@@ -17,6 +17,7 @@ export interface SimulateWorkloadOptions extends Pick<Setting, "dataset" | "part
 }
 
 let dataset: { readonly key: string; readonly loaded: Promise<LoadedDataset> } | undefined;
+let trainer: { readonly key: string; readonly made: Promise<Trainer> } | undefined;
 let parts: { readonly key: string; readonly made: Promise<ReadonlyMap<string, Uint32Array>> } | undefined;
 
 function loadedOf(options: SimulateWorkloadOptions): Promise<LoadedDataset> {
@@ -48,8 +49,25 @@ export async function createData(_model: SimulatedModel, options: unknown, clien
 	return inMemoryData({ ...(await loadedOf(chosen)).train, rows });
 }
 
-/** @throws INVALID_ARGUMENT, TRAINER_FAILED as `createBuiltInTrainer` */
-export const createTrainer = (model: SimulatedModel, options: unknown): Promise<Trainer> => {
-	const { trainer, seed } = options as SimulateWorkloadOptions;
-	return createBuiltInTrainer(model, { ...trainerChoice(trainer), seed: String(seed), index: 0 });
-};
+/**
+ * A trainer that outlives the run: cells of one model share it and the graphs it has compiled. None of the models drops
+ * elements, so what it computes does not depend on what it computed before.
+ * @throws INVALID_ARGUMENT, TRAINER_FAILED as `createBuiltInTrainer`
+ */
+export async function createTrainer(model: SimulatedModel, options: unknown): Promise<Trainer> {
+	const { trainer: choice, seed } = options as SimulateWorkloadOptions;
+	const key = JSON.stringify([model.manifest, model.layout, choice]);
+	if (trainer?.key !== key) {
+		await (await trainer?.made)?.dispose?.();
+		trainer = { key, made: createBuiltInTrainer(model, { ...trainerChoice(choice), seed: String(seed), index: 0 }) };
+	}
+	return withoutDispose(await trainer.made);
+}
+
+const withoutDispose = (shared: Trainer): Trainer => ({
+	loss: (weights, batch) => shared.loss(weights, batch),
+	gradient: (weights, batch, out) => shared.gradient(weights, batch, out),
+	evaluate: (weights, data) => shared.evaluate(weights, data),
+	...(shared.begin === undefined ? {} : { begin: (weights, optimizer) => shared.begin!(weights, optimizer) }),
+	...(shared.description === undefined ? {} : { description: shared.description }),
+});
