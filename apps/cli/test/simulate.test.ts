@@ -134,6 +134,32 @@ behaviour: { examplesPerSecond: { uniform: [10, 100] }, latencyMs: 100, dropout:
 		expect(stderr).toMatch(message);
 	});
 
+	it("tries attacks before the first cell, whoever makes them later", async () => {
+		// Lanes of a strategy that nothing signed in its header leads to.
+		const strategy = `import { builtInStrategies } from "${new URL("../../../packages/algorithms/dist/index.js", import.meta.url).href}";
+const fedkseed = builtInStrategies.find(({ name }) => name === "fedkseed");
+const packed = ([candidates, gradients]) => [candidates, new Uint8Array(gradients.slice().buffer)];
+const opened = ([candidates, bytes]) => [candidates, new Float32Array(bytes.slice().buffer)];
+export const strategies = [{
+	...fedkseed,
+	name: "opaque",
+	unpack: (header, plan, at) => fedkseed.unpack(opened(header), plan, at),
+	train: async (task, client) => { const work = await fedkseed.train(task, client); return { ...work, header: packed(work.header) }; },
+}];
+`;
+		await fileOf("opaque.mjs", strategy);
+		const text = EXPERIMENT.replace(
+			/strategies:[\s\S]*/,
+			"strategies: [./opaque.mjs]\noptions: { candidates: 32, localSteps: 3, cohortSize: 2 }\n",
+		);
+		const file = await fileOf("opaque.yaml", `${text}adversaries: [{ count: 1, kind: sign-flip }]\n`);
+		const { code, stdout, stderr } = await rondo(["simulate", file, "--out", join(workshop.dir, "opaque"), "--threads", "1"]);
+		expect({ code, lines: stdout.split("\n").length }).toEqual({ code: 2, lines: 1 });
+		expect(stderr).toMatch(
+			/^error INVALID_ARGUMENT: opaque\.yaml:9: the attack sign-flip is not possible: no change of the numbers in the header of opaque/,
+		);
+	});
+
 	it("trains with TensorFlow.js on a dataset of the user's own", async () => {
 		const own = await fileOf(
 			"data.mjs",

@@ -135,6 +135,7 @@ describe("classifiers", () => {
 
 	it.each([
 		["mlp", mlp({ inputs: 784, hidden: [200], classes: 10 }), 784, 159_010],
+		["mlp without biases", mlp({ inputs: 784, hidden: [200], classes: 10, bias: false }), 784, 158_800],
 		["lenet", lenet(), 784, 61_706],
 		["resnet8", resnet8(), 3072, 78_042],
 	])("%s learns a batch by heart", async (_name, model, width, parameters) => {

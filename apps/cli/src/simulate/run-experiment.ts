@@ -160,7 +160,10 @@ function pathOf({ strategy, setting }: Cell, index: number, { details, message }
 	return part === undefined ? ["strategies", index] : [part];
 }
 
-/** Attacks on headers show only in a report whether they are possible: one round of each such cell says so first. */
+/**
+ * Whether a forged report would be accepted shows only in a report: before the first cell, each attack is tried for one round
+ * in which all clients make it.
+ */
 async function probeAttacks(
 	{ experiment, registry, document }: ReadExperiment,
 	cells: readonly Cell[],
@@ -169,22 +172,26 @@ async function probeAttacks(
 	signal: AbortSignal,
 ): Promise<void> {
 	for (const cell of cells) {
-		const strategy = registry.strategy(cell.strategy.name);
-		const forges = cell.setting.adversaries.some(({ attacks }) => attacks.some(changesWork));
-		if (strategy.unpack === undefined || !forges || cell.seed !== experiment.seeds[0]) continue;
-		const ground = await grounds.of(cell.setting);
-		try {
-			await simulate({
-				...simulationOf(cell, ground, strategy),
-				rounds: 1,
-				pool,
-				signal,
-				manifest: ground.model.manifest,
-				assets: ground.model.assets,
-				workloadOptions: workloadOptionsOf(cell),
-			});
-		} catch (error) {
-			throw document.located(["adversaries"], toRondoError(error));
+		if (cell.seed !== experiment.seeds[0]) continue;
+		for (const [i, { attacks }] of cell.setting.adversaries.entries()) {
+			if (!attacks.some(changesWork)) continue;
+			const ground = await grounds.of(cell.setting);
+			const simulation = simulationOf(cell, ground, registry.strategy(cell.strategy.name));
+			try {
+				await simulate({
+					...simulation,
+					clients: simulation.clients.map((client) => ({ ...client, adversary: attacks })),
+					behaviour: {},
+					rounds: 1,
+					pool,
+					signal,
+					manifest: ground.model.manifest,
+					assets: ground.model.assets,
+					workloadOptions: workloadOptionsOf(cell),
+				});
+			} catch (error) {
+				throw document.located(["adversaries", i], toRondoError(error));
+			}
 		}
 	}
 }
