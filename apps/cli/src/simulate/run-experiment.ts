@@ -1,4 +1,4 @@
-import { cpus } from "node:os";
+import { availableParallelism } from "node:os";
 import { type RondoError, toRondoError } from "@rondo/errors";
 import { changesWork, checkSimulation, openThreadPool, simulate, type ThreadPool } from "@rondo/simulation";
 import type { Output } from "../output.js";
@@ -47,7 +47,7 @@ export async function runExperiment(read: ReadExperiment, options: RunOptions, o
 	);
 	const todo = planned.filter(({ digest, known }) => known?.digest !== digest);
 	const changed = todo.filter(({ known }) => known !== undefined).length;
-	const threads = options.threads === 0 ? cpus().length : options.threads;
+	const threads = options.threads === 0 ? availableParallelism() : options.threads;
 	out.emit(
 		{ event: "experiment", cells: cells.length, finished: cells.length - todo.length, changed, threads, out: options.out },
 		() =>
