@@ -1,5 +1,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { randomFromSeed } from "@rondo/kernels";
+import { exportOnnx, mlp } from "@rondo/trainer-onnx";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CellResult } from "../src/simulate/cell.js";
 import { rondo, Workshop } from "./rondo.js";
@@ -158,6 +160,23 @@ export const strategies = [{
 		expect(stderr).toMatch(
 			/^error INVALID_ARGUMENT: opaque\.yaml:9: the attack sign-flip is not possible: no change of the numbers in the header of opaque/,
 		);
+	});
+
+	it("trains a model file, part of it", async () => {
+		const { manifest, layout, initialWeights } = mlp({ inputs: 64, hidden: [8], classes: 10 });
+		const model = join(workshop.dir, "digits.onnx");
+		await writeFile(model, exportOnnx(manifest, layout, initialWeights(randomFromSeed("file"))));
+		const text = EXPERIMENT.replace(
+			"model: mlp",
+			"model: { kind: onnx, file: digits.onnx, loss: softmax-cross-entropy, freeze: [dense_0/*] }",
+		);
+		const out = join(workshop.dir, "model-file");
+		const file = await fileOf("model-file.yaml", text);
+		const { code, stderr } = await rondo(["simulate", file, "--out", out, "--threads", "1", "--only", "fedavg-seed1"]);
+		expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+		const [cell] = (await cellsIn(out)).values();
+		expect(cell!.parameters).toBe(8 * 10 + 10);
+		expect(cell!.rounds.at(-1)!.evaluation!.loss).toBeLessThan(cell!.rounds[0]!.evaluation!.loss!);
 	});
 
 	it("trains with TensorFlow.js on a dataset of the user's own", async () => {

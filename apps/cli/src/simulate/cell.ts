@@ -1,5 +1,5 @@
 import { createBuiltInTrainer } from "@rondo/agent/built-in-trainer";
-import { type AnyStrategy, digestOf, type Metrics, type Plain } from "@rondo/algorithms";
+import { type AnyStrategy, bytesOf, contentDigest, type Metrics, type Plain } from "@rondo/algorithms";
 import { inMemoryData } from "@rondo/datasets";
 import { RondoError } from "@rondo/errors";
 import { randomFromSeed } from "@rondo/kernels";
@@ -30,8 +30,10 @@ export interface CellResult {
 	readonly rounds: readonly RoundResult[];
 	/** Reports that the coordinator refused or clients could not make, by error code. */
 	readonly refusals: { readonly [code: string]: number };
+	/** The first of them in words. */
+	readonly firstRefusal: string | null;
 	readonly stateDigest: string;
-	/** SHA-256 of the final weights; null when the strategy has no model. */
+	/** Content digest of the final weights, as the coordinator names them; null when the strategy has no model. */
 	readonly modelDigest: string | null;
 	/** Of real time. */
 	readonly seconds: number;
@@ -84,6 +86,7 @@ export async function runCell(cell: Cell, context: CellContext): Promise<CellRes
 	});
 	const refusals: Record<string, number> = {};
 	for (const { code } of result.refusals) refusals[code] = (refusals[code] ?? 0) + 1;
+	const [first] = result.refusals;
 	return {
 		name: cell.name,
 		digest,
@@ -95,8 +98,9 @@ export async function runCell(cell: Cell, context: CellContext): Promise<CellRes
 		reason: result.reason ?? null,
 		rounds,
 		refusals,
+		firstRefusal: first === undefined ? null : `${first.client} in round ${first.round}: ${first.code}: ${first.message}`,
 		stateDigest: result.stateDigest,
-		modelDigest: result.weights === undefined ? null : digestOf(result.weights as unknown as Plain),
+		modelDigest: result.weights === undefined ? null : contentDigest(bytesOf(result.weights)),
 		seconds: (performance.now() - startedMs) / 1000,
 		peakRssBytes,
 	};

@@ -26,6 +26,7 @@ const cell = (strategy: string, seed: number, accuracies: readonly number[], cha
 		reports: 2,
 	})),
 	refusals: seed === 2 ? { LANE_OUT_OF_BOUND: 3 } : {},
+	firstRefusal: null,
 	stateDigest: "s",
 	modelDigest: "m",
 	seconds: seed,
@@ -37,7 +38,11 @@ const experiment = {
 	settings: [{ label: "", setting: { metrics: { last: 2 } } }],
 	strategies: [{ label: "a" }, { label: "b" }],
 } as unknown as Experiment;
-const cells = [cell("a", 1, [0.1, 0.4, 0.6]), cell("a", 2, [0.2, 0.6, 0.8]), cell("b", 1, [0.1], { phase: "failed", reason: "no quorum" })];
+const cells = [
+	cell("a", 1, [0.1, 0.4, 0.6]),
+	cell("a", 2, [0.2, 0.6, 0.8]),
+	cell("b", 1, [0.1], { phase: "failed", reason: "no quorum", firstRefusal: "c1 in round 1: NOT_FINITE" }),
+];
 const results = resultsOf(experiment, cells);
 
 describe("results", () => {
@@ -49,7 +54,7 @@ describe("results", () => {
 		expect([a!.bytesUpPerReport.mean, a!.bytesDownPerReport.mean, a!.bytes.mean]).toEqual([50, 100, 900]);
 		expect([a!.seconds.mean, a!.virtualSeconds.mean, a!.peakRssBytes, a!.unanswered]).toEqual([1.5, 1.5, 2000, 6]);
 		expect(a!.refusals).toEqual({ LANE_OUT_OF_BOUND: 3 });
-		expect(b!.failures).toEqual([{ seed: 1, reason: "no quorum" }]);
+		expect(b!.failures).toEqual([{ seed: 1, reason: "no quorum; first c1 in round 1: NOT_FINITE" }]);
 		expect(a!.curve.map(({ round, bytes, virtualSeconds }) => [round, bytes, virtualSeconds])).toEqual([
 			[1, 300, 0.5],
 			[2, 600, 1],
@@ -73,7 +78,7 @@ describe("results", () => {
 		);
 		expect(page).toContain("| a | 0.6000 ± 0.1414 (0.5000 to 0.7000) | 50 B | 100 B | 900 B | 1.5 | 1.5 | 6 | 3 LANE_OUT_OF_BOUND |");
 		expect(page).toContain("![accuracy against rounds](plots/accuracy-rounds.svg)");
-		expect(page).toContain("- b, seed 1: no quorum");
+		expect(page).toContain("- b, seed 1: no quorum; first c1 in round 1: NOT_FINITE");
 	});
 
 	it("make plots whose lines lie where the numbers are", () => {

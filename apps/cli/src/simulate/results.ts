@@ -105,7 +105,12 @@ function rowOf(setting: string, strategy: string, cells: readonly CellResult[], 
 		strategy,
 		seeds: cells.map(({ seed }) => seed),
 		parameters: cells[0]!.parameters,
-		failures: cells.filter(({ phase }) => phase !== "completed").map(({ seed, reason, phase }) => ({ seed, reason: reason ?? phase })),
+		failures: cells
+			.filter(({ phase }) => phase !== "completed")
+			.map(({ seed, reason, phase, firstRefusal }) => ({
+				seed,
+				reason: [reason ?? phase, firstRefusal].filter((text) => text !== null).join("; first "),
+			})),
 		final: finalOf(cells, last),
 		bytesUpPerReport: perReport(({ bytesUp }) => bytesUp),
 		bytesDownPerReport: perReport(({ bytesDown }) => bytesDown),

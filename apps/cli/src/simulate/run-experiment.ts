@@ -204,7 +204,18 @@ const metricsText = (metrics: Readonly<Record<string, number>> | undefined): str
 const roundText = ({ name, setting }: Cell, { round, evaluation }: RoundResult): string =>
 	`${name} round ${round}/${setting.rounds}${metricsText(evaluation)}`;
 
-const summaryOf = ({ name, phase, reason, rounds, seconds, stateDigest, modelDigest, peakRssBytes, refusals }: CellResult) => ({
+const summaryOf = ({
+	name,
+	phase,
+	reason,
+	rounds,
+	seconds,
+	stateDigest,
+	modelDigest,
+	peakRssBytes,
+	refusals,
+	firstRefusal,
+}: CellResult) => ({
 	name,
 	phase,
 	reason,
@@ -215,12 +226,15 @@ const summaryOf = ({ name, phase, reason, rounds, seconds, stateDigest, modelDig
 	stateDigest,
 	modelDigest,
 	refusals,
+	firstRefusal,
 });
 
 function cellText(result: CellResult, done: number, all: number): string {
-	const { name, phase, reason, rounds, seconds } = result;
+	const { name, phase, reason, rounds, seconds, refusals, firstRefusal } = result;
 	const last = rounds.findLast(({ evaluation }) => evaluation !== undefined)?.evaluation;
-	return `${done}/${all} ${name}: ${rounds.length} rounds,${metricsText(last)}, ${seconds.toFixed(1)} s${phase === "completed" ? "" : `; ${phase}: ${reason}`}`;
+	const refused = Object.values(refusals).reduce((sum, count) => sum + count, 0);
+	const first = refused === 0 ? "" : `; ${refused} tasks without a report, the first of ${firstRefusal}`;
+	return `${done}/${all} ${name}: ${rounds.length} rounds,${metricsText(last)}, ${seconds.toFixed(1)} s${phase === "completed" ? "" : `; ${phase}: ${reason}`}${first}`;
 }
 
 /** One line for each strategy and setting. */
