@@ -146,8 +146,15 @@ export function divide(dataset: LoadedDataset, spec: PartitionSpec, clients: num
 		case "power-law":
 			return named(partitionPowerLaw(countOf(train), clients, spec.exponent, random));
 		case "class-count":
-			return named(partitionByClassCount(labels(), clients, spec.classes, random));
+			return named(partitionByClassCount(labels(), countsOf(spec.classes, clients), random));
 	}
+}
+
+/** Numbers of classes, one for each client. */
+function countsOf(classes: number | readonly number[], clients: number): readonly number[] {
+	if (typeof classes === "number") return Array<number>(clients).fill(classes);
+	if (classes.length === clients) return classes;
+	throw new RondoError("INVALID_ARGUMENT", `partition.classes has ${classes.length} numbers for ${clients} clients`);
 }
 
 function byKey(keys: readonly string[] | undefined, clients: number): Uint32Array[] {

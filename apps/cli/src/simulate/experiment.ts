@@ -11,7 +11,7 @@ export type PartitionSpec =
 	| { readonly kind: "iid" | "by-key" }
 	| { readonly kind: "dirichlet"; readonly alpha: number; readonly minPerClient: number }
 	| { readonly kind: "power-law"; readonly exponent: number }
-	| { readonly kind: "class-count"; readonly classes: number };
+	| { readonly kind: "class-count"; readonly classes: number | readonly number[] };
 
 export type ModelSpec =
 	| { readonly kind: "mlp"; readonly hidden: readonly number[]; readonly bias: boolean }

@@ -50,8 +50,11 @@ export const PARTITIONS: Kinds = {
 		required: ["alpha"],
 	},
 	"by-key": { properties: {} },
-	"power-law": { properties: { exponent: { type: "number", minimum: 0, maximum: 10 } }, required: ["exponent"] },
-	"class-count": { properties: { classes: integer(1, 1000) }, required: ["classes"] },
+	"power-law": { properties: { exponent: { type: "number", minimum: 0, maximum: 20 } }, required: ["exponent"] },
+	"class-count": {
+		properties: { classes: { type: ["integer", "array"], minimum: 1, maximum: 1000, items: integer(1, 1000), minItems: 1 } },
+		required: ["classes"],
+	},
 };
 
 export const MODELS: Kinds = {

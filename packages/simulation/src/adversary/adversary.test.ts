@@ -52,6 +52,18 @@ describe("forged lanes", () => {
 		expect(forged({ kind: "reverse" }, [perTensor], ranksOfTensors).rank).toEqual([0, 2, 1, 0, 1]);
 	});
 
+	test("reverse: a ranking of the matrices alone is cut between them", () => {
+		const shapes = { tensors: [[2, 2], [3], [1, 3]] };
+		const context = contextOf(
+			({ lanes }) => [...lanes.rank!.slice(0, 4)].sort().join() === "0,1,2,3" && lanes.rank!.slice(4).every((x) => x < 3),
+		);
+		const matrices = layoutOf(shapes.tensors.map((shape, i) => ({ name: `t${i}`, shape })));
+		const plan = { ...context.plan, lanes: { rank: { ...context.plan.lanes.rank!, length: 7 } } };
+		const own = { header: null, lanes: { rank: Float64Array.of(3, 0, 1, 2, 0, 2, 1) }, numExamples: 1, metrics: {} };
+		const { lanes } = forge({ kind: "reverse" }, [own], { ...context, layout: matrices, plan });
+		expect([...lanes.rank!]).toEqual([0, 3, 2, 1, 2, 0, 1]);
+	});
+
 	test("colluders send the reverse of their common ranking, or minus a multiple of their mean", () => {
 		const others = [work([3, 0, 0.5, 0], [0, 2, 1, 0, 1]), work([5, 2, 0.5, 0], [2, 1, 0, 1, 0])];
 		const reverse: AdversarySpec = { kind: "collude", combine: "sum", send: "reverse", scale: 2 };

@@ -46,11 +46,18 @@ export function forge(spec: WorkSpec, honest: readonly HonestWork[], context: Fo
 	throw cannot(spec, `the coordinator would refuse what it makes of the lanes of ${strategy.name}`);
 }
 
-/** Lanes in one piece, or, where they lie like the model, tensor by tensor: rankings are often of one tensor each. */
-const segmentations = ({ layout }: ForgeContext): ((lane: Lane) => readonly number[])[] => [
-	(lane) => [0, lane.length],
-	(lane) => (lane.length === layout.length ? [...layout.tensors.map(({ from }) => from), layout.length] : [0, lane.length]),
-];
+/**
+ * Where a lane may be cut: nowhere, or, where it lies like the model or like its tensors of two or more dimensions, between
+ * tensors, because rankings are often of one tensor each.
+ */
+function segmentations({ layout }: ForgeContext): ((lane: Lane) => readonly number[])[] {
+	const matrices = layout.tensors.filter(({ shape }) => shape.length >= 2);
+	const cuts = [layout.tensors, matrices].map((tensors) => {
+		let at = 0;
+		return [0, ...tensors.map(({ from, to }) => (at += to - from))];
+	});
+	return [undefined, ...cuts].map((cut) => (lane) => (cut !== undefined && cut.at(-1) === lane.length ? cut : [0, lane.length]));
+}
 
 function changeOf(spec: WorkSpec, { random }: ForgeContext, bounds: readonly number[], source: Values): Change {
 	const scale = "scale" in spec ? (spec.scale ?? 1) : 1;
