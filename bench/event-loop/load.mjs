@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { credentials, Metadata } from "@grpc/grpc-js";
 import { builtInStrategies, bytesOf, CHUNK_BYTES, contentDigestOf, vecOf } from "@rondo/algorithms";
+import { packBits } from "@rondo/kernels";
 import { CLIENT_CHANNEL_OPTIONS, digestBytes, digestHex, FederationServiceClient, PROTOCOL_VERSION, ReceiptCode } from "@rondo/protocol";
 import { encodeReport } from "@rondo/rounds";
 
@@ -49,7 +50,11 @@ async function reportOf(client, metadata, offer, i) {
 		return { header: null, lanes: { delta }, numExamples: 1 + i, metrics: {} };
 	}
 	const header = [
-		Uint16Array.from({ length: candidates }, (_, k) => k),
+		// Twelve bits for each number below 4096.
+		packBits(
+			Uint32Array.from({ length: candidates }, (_, k) => k),
+			12,
+		),
 		Float32Array.from({ length: candidates }, (_, k) => 1 + k / candidates),
 	];
 	return { header, lanes: {}, numExamples: 1, metrics: {} };

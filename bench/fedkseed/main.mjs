@@ -55,8 +55,8 @@ async function line(task, metric, options, label) {
 	const numbers = runs.map((run) => run[metric]);
 	row([
 		label,
-		mean(numbers).toFixed(3),
-		numbers.map((value) => value.toFixed(3)).join(" "),
+		mean(numbers).toFixed(4),
+		numbers.map((value) => value.toFixed(4)).join(" "),
 		...["down", "up"].map((field) => Math.round(mean(runs.map((run) => run[field])))),
 	]);
 	return mean(numbers);

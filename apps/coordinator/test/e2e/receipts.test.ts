@@ -4,8 +4,9 @@ import { expect, test } from "vitest";
 import { CoordinatorProcess } from "./coordinator-process.js";
 import { WireClient } from "./wire-client.js";
 
+/** One step with candidate 3, four bits of 16. */
 const reportOf = (value: number) =>
-	encodeReport({ header: [Uint16Array.of(3), Float32Array.of(value)], lanes: {}, numExamples: 1, metrics: {} });
+	encodeReport({ header: [Uint8Array.of(3), Float32Array.of(value)], lanes: {}, numExamples: 1, metrics: {} });
 const OPTIONS = { candidates: 16, localSteps: 4 };
 
 async function federation(clients: number) {
