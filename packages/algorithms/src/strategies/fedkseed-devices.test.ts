@@ -3,6 +3,7 @@ import { expect, it } from "vitest";
 import { OPTIONS, play } from "../../test/fedkseed-runs.js";
 import { atOf, clientOf, runOf } from "../../test/fixture.js";
 import { devicesOf, WEIGHTS } from "../../test/problems.js";
+import type { Plain } from "../plain.js";
 import { fedkseed } from "./fedkseed.js";
 
 const INDEPENDENT = { ...OPTIONS, noise: "noise/1" };
@@ -48,3 +49,43 @@ it("another run seed does not meet the cache of the first", async () => {
 	const fresh = await play(runOf(fedkseed, INDEPENDENT, WEIGHTS, "two"), 2);
 	expect(shared.map(({ model }) => model)).toEqual(fresh.map(({ model }) => model));
 });
+
+it.each(["noise/1", "noise/2"])(
+	"in a later epoch a device that was there, one that was not, and one whose memory is wrong assemble the same bytes (%s)",
+	async (noise) => {
+		// Fewer candidates than weights: a base is made rather than downloaded. Round 7 is the first of epoch 2.
+		const run = runOf(fedkseed, { ...OPTIONS, candidates: 8, noise, rebaseEvery: 3 }, WEIGHTS);
+		const devices = devicesOf();
+		const played = await play(run, 6, devices);
+		const { state, model } = played.at(-1)!;
+		expect(state).toMatchObject({ step: 0, basis: { epoch: 2 } });
+		expect(run.store.io.read(state.basis!.base)).toEqual(model);
+		const task = fedkseed.task(state, undefined, atOf(run, 7));
+		/** Weights, and whether the base came from elsewhere. */
+		const assembled = async (device: (typeof devices)[number]) => {
+			const client = clientOf(run, device, 7);
+			const kept: string[] = [];
+			let downloaded = false;
+			const weights = await fedkseed.assemble!(task, {
+				...client,
+				keep: (dtype, array) => {
+					const vec = client.keep(dtype, array);
+					kept.push(vec.sha256);
+					return vec;
+				},
+				read: (vec) => {
+					downloaded ||= vec.sha256 === state.basis!.base.sha256 && !kept.includes(vec.sha256);
+					return client.read(vec);
+				},
+			});
+			expect(weights).toEqual(model);
+			return downloaded;
+		};
+		expect(await assembled(devices[0]!)).toBe(false);
+		expect(await assembled(devicesOf()[0]!)).toBe(true);
+		const [key] = devices[1]!.cache.keys();
+		const memory = devices[1]!.cache.get(key!) as { readonly [field: string]: Plain };
+		devices[1]!.cache.set(key!, { ...memory, base: run.initial });
+		expect(await assembled(devices[1]!)).toBe(true);
+	},
+);

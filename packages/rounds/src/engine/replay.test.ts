@@ -39,7 +39,8 @@ function forged(at: number, entry: Partial<CommitEntry> | Partial<Genesis>, acce
 }
 
 describe("replay", () => {
-	test.each([mean, reader])("of an honest log confirms every record ($name)", async (strategy) => {
+	const choosy = { ...reader, name: "reader by options", needs: mean.needs, reads: () => "reports" as const };
+	test.each([mean, reader, choosy])("of an honest log confirms every record ($name)", async (strategy) => {
 		const run = runOf(engineOf(strategy));
 		const steps = await replay(run.records, run.reports, engineOf(strategy), run.records.at(-1)!.hash);
 		expect(steps.map(({ commit, round, kind, ok }) => [commit, round, kind, ok])).toEqual([

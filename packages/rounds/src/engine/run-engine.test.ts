@@ -84,6 +84,13 @@ describe("a round", () => {
 		expect(record.entry).toMatchObject({ members: digestOf(writes as Plain) });
 	});
 
+	test("shows reports to a strategy with the options under which it reads them, and only then", () => {
+		const choosy: AnyStrategy = { ...reader, reads: ({ rate }: { rate: number }) => (rate > 0.5 ? "reports" : "lanes") };
+		const readers = (rate: number) => [...finish(engineOf(choosy, { config: { rate } })).members.keys()];
+		expect(readers(0.75)).toEqual(["c8", "c9"]);
+		expect(readers(0.5)).toEqual([]);
+	});
+
 	test("forgets a member whose row is null", () => {
 		const engine = engineOf({ ...reader, finish: (state: Plain) => ({ state, members: new Map([["c8", null]]) }) });
 		const position = {
