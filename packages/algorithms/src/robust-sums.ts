@@ -19,8 +19,9 @@ function lowerMedian(values: Float64Array): number {
  * Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates", ICML 2018, arXiv:1803.01498,
  * who have dense gradients. Of the u nonzero values of an entry the ⌈trim·u⌉ smallest and largest are left out (fewer than half),
  * and the mean of the rest counts for all u: out = u/m · mean. Before that every value is cut to three times the median
- * magnitude of all nonzero values of the round, since an entry of one or two clients has nobody to be outvoted by. One of m
- * clients therefore moves an entry by at most three medians, whatever it claims; weights count nothing, as they are claims too.
+ * magnitude of all nonzero values of the round, since an entry of one or two clients has nobody to be outvoted by. So no entry
+ * is beyond three medians, which are honest magnitudes as long as honest clients have most of the values, and one of m clients
+ * moves what it shares with one other by at most 3/m medians. Weights count nothing, as they are claims too.
  * @param reports in client-id order
  * @param length of the lane
  * @param trim share to leave out at each end, from 0 to 0.5
@@ -52,7 +53,7 @@ export function trimmedSparseMean(reports: readonly Reported[], name: string, le
 /**
  * The mean over clients of a lane, each client's scaled down to a Euclidean norm of `cap` where it is longer, and all with
  * the same weight: after Sun, Kairouz, Suresh, McMahan, "Can You Really Backdoor Federated Learning?", 2019, arXiv:1911.07963.
- * One of m clients moves the result by at most cap/m, whatever it claims.
+ * What one of m clients adds has a norm of at most cap/m, whatever it claims.
  * @param reports in client-id order
  * @param length of the lane
  * @param cap 0: the median of the clients' norms, the lower one of two
