@@ -29,7 +29,7 @@ export interface Lane {
 /** One round as the coordinator sees it. */
 export interface Plan {
 	readonly lanes: { readonly [name: string]: Lane };
-	/** Tasks handed out; more than `closeAt` is over-selection. */
+	/** Tasks handed out; more than `closeAt` is over-selection. Asynchronous: tasks out at any time, fewer or more than `closeAt`. */
 	readonly leases: number;
 	/** Reports that close the round early. */
 	readonly closeAt: number;
@@ -45,6 +45,12 @@ export interface Plan {
 	readonly exclude?: readonly ClientId[];
 	/** Who computes: the drawn cohort (default), or the coordinator's own evaluator. */
 	readonly audience?: "clients" | "coordinator";
+	/**
+	 * Present: asynchronous. A returned lease is handed out again at once; a report lands in the round that is open when it
+	 * arrives, at most this many commits after the state that its task was made of; each lease lasts for `deadlineMs`. One
+	 * client may land more than once in a round. Lanes must be the same in all rounds. Absent: a round ends its tasks.
+	 */
+	readonly maxStaleness?: number;
 }
 
 /** Static declarations, checked when a run is submitted. */

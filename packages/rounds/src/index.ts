@@ -29,6 +29,7 @@ export {
 	RunEngine,
 } from "./engine/run-engine.js";
 export type { AcceptedReport, CommitEntry, Genesis, LogEntry, LogRecord } from "./log-types.js";
+export { heldRounds, leaseLeftMs, stalenessOf, turnOf } from "./machine/in-flight.js";
 export { createRun, step, TICK_MS } from "./machine/run.js";
 export { type TaskName, taskIdOf } from "./machine/task-id.js";
 export type {
@@ -45,6 +46,7 @@ export type {
 	RunSettings,
 	RunState,
 	Step,
+	TaskBasis,
 	TaskId,
 	TaskPhase,
 	TaskState,

@@ -24,7 +24,16 @@ export interface RunSettings {
 	readonly evaluateDeadlineMs: number;
 }
 
-export type TaskPhase = "leased" | "accepted" | "declined" | "rejected";
+/** "expired": the lease of an asynchronous round ended, or its model became too old. */
+export type TaskPhase = "leased" | "accepted" | "declined" | "rejected" | "expired";
+
+/** The round that a task is of, when its report is to land in a later one. */
+export interface TaskBasis {
+	readonly round: number;
+	readonly attempt: number;
+	/** Commits that the task is based on. */
+	readonly commit: number;
+}
 
 export interface TaskState {
 	readonly id: TaskId;
@@ -33,6 +42,10 @@ export interface TaskState {
 	readonly phase: TaskPhase;
 	/** Digest of the accepted report. */
 	readonly digest?: string;
+	/** Absent: the round that holds the task. */
+	readonly basis?: TaskBasis;
+	/** In an asynchronous round: the `leftMs` of the round at which the lease ends; below 0 when it outlasts the round's deadline. */
+	readonly endsAtMs?: number;
 }
 
 /** An open attempt at one round. */
@@ -76,6 +89,8 @@ export interface RunState {
 	 */
 	readonly evaluated?: number;
 	readonly open: readonly RoundState[];
+	/** The newest committed round with the tasks that are still leased, until the next round takes them over. */
+	readonly carried?: RoundState;
 	/** Time of the last tick, whole milliseconds; never persisted. */
 	readonly tickedAtMs?: number;
 }
@@ -114,6 +129,8 @@ export type RunEvent =
 			readonly verdict:
 				| { readonly ok: true; readonly numExamples: number }
 				| { readonly ok: false; readonly code: ErrorCode; readonly message: string };
+			/** The round that the verdict is for; a report for another one than an asynchronous run is collecting is held. */
+			readonly landing?: RoundKey;
 			readonly past?: PastTask;
 	  }
 	| { readonly type: "decline"; readonly task: TaskId; readonly client: ClientId; readonly reason: string; readonly past?: PastTask }
@@ -145,25 +162,35 @@ export type RunEffect =
 	| { readonly type: "setPhase"; readonly phase: RunPhase; readonly reason?: string }
 	/** Ask the engine for the plan of this attempt; answer with `planned`. */
 	| { readonly type: "plan"; readonly round: number; readonly attempt: number }
-	/** Durable: a new attempt in phase planned. */
+	/** Durable: a new attempt in phase planned, with the tasks that it takes over. */
 	| { readonly type: "openRound"; readonly state: RoundState }
-	/** Ask for connected clients; answer with `present`, now and whenever presence changes. */
-	| { readonly type: "draw"; readonly key: RoundKey }
-	/** Durable: these tasks are leased (phase becomes collecting), then offer them. */
+	/** Ask for connected clients; answer with `present`, now and whenever presence changes. `turn`: see `turnOf`. */
+	| { readonly type: "draw"; readonly key: RoundKey; readonly turn?: number }
+	/** Durable: these tasks are leased (phase becomes collecting), then offer them. None: the round has taken over what it needs. */
 	| { readonly type: "lease"; readonly key: RoundKey; readonly tasks: readonly TaskState[] }
 	/** Offer leased tasks again after a recovery. */
 	| { readonly type: "offer"; readonly key: RoundKey; readonly tasks: readonly TaskState[] }
 	/** Durable, conditional on the round collecting: the report is accepted. */
-	| { readonly type: "accept"; readonly key: RoundKey; readonly task: TaskId; readonly digest: string; readonly numExamples: number }
+	| {
+			readonly type: "accept";
+			readonly key: RoundKey;
+			readonly task: TaskId;
+			readonly digest: string;
+			readonly numExamples: number;
+			/** Commits between the task's basis and this round's. */
+			readonly staleness: number;
+	  }
 	/** Durable: the task ended without a report. */
 	| {
 			readonly type: "endTask";
 			readonly key: RoundKey;
 			readonly task: TaskId;
-			readonly phase: "declined" | "rejected";
+			readonly phase: "declined" | "rejected" | "expired";
 			readonly reason: string;
 	  }
 	| { readonly type: "receipt"; readonly receipt: Receipt }
+	/** The task is in flight but no round can take it now: check the message anew and send the event again once one collects. */
+	| { readonly type: "hold"; readonly task: TaskId }
 	/** Add an accepted report to the accumulator (a cache). */
 	| { readonly type: "fold"; readonly key: RoundKey; readonly task: TaskId }
 	/** Tell clients to drop tasks. */
@@ -183,6 +210,8 @@ export type RunEffect =
 			readonly applied: readonly TaskId[];
 			readonly misses: number;
 			readonly done?: { readonly reason: string };
+			/** Of an asynchronous round: leased tasks that stay leased; its other leased tasks become expired. */
+			readonly carried?: readonly TaskId[];
 	  }
 	/** Durable, one transaction: round abandoned, its accepted reports discarded. */
 	| {

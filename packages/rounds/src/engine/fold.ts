@@ -4,6 +4,7 @@ import { allocateVector, foldInto, gridOf, meanOf, releaseVector, sumOf } from "
 import type { AcceptedReport } from "../log-types.js";
 import type { TaskId } from "../machine-types.js";
 import { checkReport, type FoldContext } from "./lanes.js";
+import { mostReports } from "./plan-check.js";
 import type { Report } from "./report.js";
 
 /** What a fold makes of an accepted set. */
@@ -46,7 +47,7 @@ export class Fold {
 				.filter(([, { reducer }]) => reducer === undefined)
 				.map(([name, { length, absMax, combine }]) => [
 					name,
-					{ sum: newSum(length), grid: gridOf(absMax, plan.leases), mean: combine === "mean" },
+					{ sum: newSum(length), grid: gridOf(absMax, mostReports(plan)), mean: combine === "mean" },
 				]),
 		);
 	}
@@ -76,12 +77,15 @@ export class Fold {
 	/**
 	 * Adds a report; a task that is in the sum already is left alone. Nothing changes when the report is refused.
 	 * @param staleness commits between the task and this round
-	 * @throws as `checkReport`; CONFLICT for more reports than the plan leases, beyond which the sum would not be exact
+	 * @throws as `checkReport`; CONFLICT for more reports than the plan may have, beyond which the sum would not be exact
 	 */
 	add(task: TaskId, report: Report, staleness = 0): void {
 		if (this.#entries.has(task)) return;
-		if (this.#entries.size >= this.#plan.leases)
-			throw new RondoError("CONFLICT", `task ${task} would be report ${this.#entries.size + 1} of a plan with ${this.#plan.leases} leases`);
+		const most = mostReports(this.#plan);
+		if (this.#entries.size >= most) {
+			const of = this.#plan.maxStaleness === undefined ? `with ${most} leases` : `that closes at ${most} reports`;
+			throw new RondoError("CONFLICT", `task ${task} would be report ${this.#entries.size + 1} of a plan ${of}`);
+		}
 		const { lanes, weight } = checkReport(this.#context, this.#plan, report, staleness);
 		for (const [name, { sum, grid, mean }] of this.#sums) foldInto(sum, lanes[name]!, mean ? weight : 1, grid);
 		this.#weight += weight;

@@ -6,8 +6,14 @@ import type { FoldContext } from "./lanes.js";
 import { isName, MAX_LANES, show } from "./report.js";
 
 /**
- * Checks what a strategy planned before a round is built on it: ranges, `quorum <= closeAt <= leases`, known codecs and
- * reducers, and that the largest encoded lanes fit `bounds.report`.
+ * Most reports that a round of this plan may have, which the grids of its exact sums are made for: a lease each, or in an
+ * asynchronous round, where leases are handed out again, those that close it.
+ */
+export const mostReports = ({ leases, closeAt, maxStaleness }: Plan): number => (maxStaleness === undefined ? leases : closeAt);
+
+/**
+ * Checks what a strategy planned before a round is built on it: ranges, `quorum <= closeAt`, `closeAt <= leases` unless
+ * the round is asynchronous, known codecs and reducers, and that the largest encoded lanes fit `bounds.report`.
  * @throws INVALID_ARGUMENT, UNKNOWN_CODEC, UNKNOWN_REDUCER, TOO_LARGE that name strategy, field and value
  */
 export function checkPlan(context: Omit<FoldContext, "source">, plan: Plan): Plan {
@@ -19,8 +25,14 @@ export function checkPlan(context: Omit<FoldContext, "source">, plan: Plan): Pla
 	for (const field of ["leases", "closeAt", "quorum", "deadlineMs", "maxExamples"] as const) {
 		if (!(Number.isSafeInteger(plan[field]) && plan[field] > 0)) refuse(field, "a positive integer", plan[field]);
 	}
+	const { maxStaleness } = plan;
+	if (maxStaleness !== undefined && !(Number.isSafeInteger(maxStaleness) && maxStaleness >= 0))
+		refuse("maxStaleness", "an integer of at least 0", maxStaleness);
+	if (maxStaleness !== undefined && plan.audience === "coordinator")
+		refuse("maxStaleness", "absent where the coordinator computes", maxStaleness);
 	if (plan.leases > MAX_REPORTS) refuse("leases", `at most ${MAX_REPORTS}`, plan.leases);
-	if (plan.closeAt > plan.leases) refuse("closeAt", `at most leases (${plan.leases})`, plan.closeAt);
+	if (plan.closeAt > MAX_REPORTS) refuse("closeAt", `at most ${MAX_REPORTS}`, plan.closeAt);
+	if (maxStaleness === undefined && plan.closeAt > plan.leases) refuse("closeAt", `at most leases (${plan.leases})`, plan.closeAt);
 	if (plan.quorum > plan.closeAt) refuse("quorum", `at most closeAt (${plan.closeAt})`, plan.quorum);
 	if (plan.onMiss !== "replan" && plan.onMiss !== "skip") refuse("onMiss", '"replan" or "skip"', plan.onMiss);
 	if (plan.audience !== undefined && plan.audience !== "clients" && plan.audience !== "coordinator")
@@ -33,7 +45,7 @@ export function checkPlan(context: Omit<FoldContext, "source">, plan: Plan): Pla
 	let encoded = 0;
 	for (const [name, lane] of lanes) {
 		if (!isName(name)) refuse("lanes", "named by a letter and at most 63 letters, digits, _, . or -", name);
-		checkLane(`lanes.${name}`, lane, plan.leases, refuse);
+		checkLane(`lanes.${name}`, lane, mostReports(plan), refuse);
 		if (lane.reducer !== undefined) checkReducer(context, `${where}: lanes.${name}.reducer`, lane, plan);
 		if (context.strategy.unpack === undefined) encoded += maxBytes(context, `${where}: lanes.${name}.codec`, lane);
 	}
@@ -42,7 +54,7 @@ export function checkPlan(context: Omit<FoldContext, "source">, plan: Plan): Pla
 	return plan;
 }
 
-function checkLane(field: string, lane: Lane, leases: number, refuse: (field: string, wanted: string, value: unknown) => never): void {
+function checkLane(field: string, lane: Lane, reports: number, refuse: (field: string, wanted: string, value: unknown) => never): void {
 	const { length, absMax, combine, codec } = lane;
 	if (!(Number.isSafeInteger(length) && length > 0 && length <= MAX_ELEMENTS))
 		refuse(`${field}.length`, `an integer from 1 to ${MAX_ELEMENTS}`, length);
@@ -54,16 +66,16 @@ function checkLane(field: string, lane: Lane, leases: number, refuse: (field: st
 		refuse(`${field}.reducer`, "a list that starts with a reducer's name", reducer);
 	if (reducer !== undefined && combine !== "mean") refuse(`${field}.reducer`, "absent, because only a mean can be replaced", reducer);
 	try {
-		gridOf(absMax, leases);
+		gridOf(absMax, reports);
 	} catch (cause) {
 		if (!isRondoError(cause)) throw cause;
 		refuse(`${field}.absMax`, "of a magnitude that has an exact grid", absMax);
 	}
 }
 
-function checkReducer(context: Omit<FoldContext, "source">, field: string, { reducer }: Lane, { quorum, leases }: Plan): void {
+function checkReducer(context: Omit<FoldContext, "source">, field: string, { reducer }: Lane, plan: Plan): void {
 	const [, ...args] = reducer!;
-	named(field, () => context.reducer(reducer!).check(args, { least: quorum, most: leases }));
+	named(field, () => context.reducer(reducer!).check(args, { least: plan.quorum, most: mostReports(plan) }));
 }
 
 const maxBytes = (context: Omit<FoldContext, "source">, field: string, lane: Lane): number =>

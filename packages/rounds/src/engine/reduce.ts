@@ -4,6 +4,7 @@ import { gridOf, normalizedWeight, REDUCTION_TILE } from "@rondo/kernels";
 import type { AcceptedReport } from "../log-types.js";
 import type { TaskId } from "../machine-types.js";
 import { type FoldContext, laneRange } from "./lanes.js";
+import { mostReports } from "./plan-check.js";
 import type { ReportLookup } from "./received.js";
 import { checkMetrics } from "./report.js";
 
@@ -49,7 +50,7 @@ export function reduceLanes(
 		reducer.check(args, { least: accepted.length, most: accepted.length });
 		const shares = accepted.map(({ task }) => normalizedWeight(weights.get(task)!, plan.maxExamples));
 		const read = (i: number, from: number, to: number) => laneRange(context, plan, reports(accepted[i]!.task), name, from, to);
-		const { center, scores: own } = reducer.reduce(stackOf(lane, gridOf(lane.absMax, plan.leases), shares, read, chunkBytes), args);
+		const { center, scores: own } = reducer.reduce(stackOf(lane, gridOf(lane.absMax, mostReports(plan)), shares, read, chunkBytes), args);
 		if (center.length !== lane.length || own.length !== accepted.length)
 			throw new RondoError(
 				"SHAPE_MISMATCH",

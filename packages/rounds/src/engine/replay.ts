@@ -3,6 +3,7 @@ import { RondoError, toRondoError } from "@rondo/errors";
 import type { AcceptedReport, CommitEntry, LogRecord } from "../log-types.js";
 import type { TaskId } from "../machine-types.js";
 import { brokenLink } from "./log.js";
+import { mostReports } from "./plan-check.js";
 import { needsReports } from "./reduce.js";
 import { decodeReport, type Report, reportDigest } from "./report.js";
 import type { Position, RunEngine } from "./run-engine.js";
@@ -101,9 +102,13 @@ async function replayCommit(
 	}
 	const plan = engine.plan(position);
 	const { accepted } = record;
-	if (accepted.length < plan.quorum || accepted.length > plan.leases) {
-		differ({ what: "number of accepted reports", expected: `${plan.quorum} to ${plan.leases}`, actual: String(accepted.length) });
+	const most = mostReports(plan);
+	if (accepted.length < plan.quorum || accepted.length > most) {
+		differ({ what: "number of accepted reports", expected: `${plan.quorum} to ${most}`, actual: String(accepted.length) });
 	}
+	const oldest = Math.min(plan.maxStaleness ?? 0, position.commit);
+	const odd = accepted.find(({ staleness }) => !(Number.isSafeInteger(staleness) && staleness >= 0 && staleness <= oldest));
+	if (odd !== undefined) differ({ what: `staleness of report ${odd.task}`, expected: `0 to ${oldest}`, actual: String(odd.staleness) });
 	const fold = engine.fold(plan);
 	const kept = new Map<TaskId, Report>();
 	for (const row of accepted) {

@@ -11,7 +11,8 @@ export interface Draft {
 /** The parts of `round` that name it. */
 export const keyOf = ({ kind, round, attempt }: RoundKey): RoundKey => ({ kind, round, attempt });
 
-const sameKey = (a: RoundKey, b: RoundKey): boolean => a.kind === b.kind && a.round === b.round && a.attempt === b.attempt;
+/** Whether both name one attempt. */
+export const sameKey = (a: RoundKey, b: RoundKey): boolean => a.kind === b.kind && a.round === b.round && a.attempt === b.attempt;
 
 /** The open attempt with this name. */
 export const openRound = (state: RunState, key: RoundKey): RoundState | undefined => state.open.find((round) => sameKey(round, key));
@@ -22,15 +23,15 @@ export const openTraining = (state: RunState): RoundState | undefined => state.o
 /** The round that the run is at, for those who come too late. */
 export const currentRound = (state: RunState): number => Math.min(state.rounds + 1, state.settings.rounds);
 
-/** Tasks of `round` in `phase`, in client-id order. */
+/** Tasks of `round` in `phase`, in client-id order, those of one client in task-id order. */
 export const tasksIn = (round: RoundState, phase: TaskPhase): TaskState[] =>
 	Object.values(round.tasks)
 		.filter((task) => task.phase === phase)
-		.sort((a, b) => (a.client < b.client ? -1 : 1));
+		.sort((a, b) => (a.client === b.client ? (a.id < b.id ? -1 : 1) : a.client < b.client ? -1 : 1));
 
 /** Number of tasks of `round` in each phase. */
 export function tally(round: RoundState): Record<TaskPhase, number> {
-	const counts: Record<TaskPhase, number> = { leased: 0, accepted: 0, declined: 0, rejected: 0 };
+	const counts: Record<TaskPhase, number> = { leased: 0, accepted: 0, declined: 0, rejected: 0, expired: 0 };
 	for (const id in round.tasks) counts[round.tasks[id]!.phase]++;
 	return counts;
 }

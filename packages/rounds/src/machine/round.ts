@@ -1,6 +1,7 @@
 import type { ClientId, Plan } from "@rondo/algorithms";
 import type { RoundState, TaskId, TaskState } from "../machine-types.js";
 import { type Draft, keyOf, moveRound, putRound, tally, tasksIn } from "./draft.js";
+import { adoptTasks, isAsynchronous, leaseLeftMs, turnOf } from "./in-flight.js";
 import { taskIdOf } from "./task-id.js";
 
 /** Remaining budgets are made durable when they cross a multiple of this, so a crash gives back at most this, milliseconds. */
@@ -15,6 +16,7 @@ function open(draft: Draft, round: RoundState): RoundState {
 /** Opens the next attempt at the training round that the run is at, and asks who is there. */
 export function openTrainingRound(draft: Draft, plan: Plan): void {
 	const { settings, rounds, commit, misses } = draft.state;
+	const tasks = adoptTasks(draft, plan);
 	const round = open(draft, {
 		kind: "train",
 		track: 0,
@@ -25,9 +27,19 @@ export function openTrainingRound(draft: Draft, plan: Plan): void {
 		plan,
 		waitLeftMs: settings.waitForClientsMs,
 		leftMs: plan.deadlineMs,
-		tasks: {},
+		tasks,
 	});
-	askWhoIsThere(draft, round);
+	startPlanned(draft, round);
+}
+
+/** An attempt that has taken over tasks collects at once; then asks who is there. */
+export function startPlanned(draft: Draft, round: RoundState): void {
+	let started = round;
+	if (tally(round).leased > 0) {
+		started = moveRound(draft, round, "collecting");
+		draft.effects.push({ type: "lease", key: keyOf(round), tasks: [] });
+	}
+	askWhoIsThere(draft, started);
 }
 
 /** Opens the evaluation of the newest commit, and asks which evaluators are there. */
@@ -55,35 +67,46 @@ export function openEvaluation(draft: Draft): void {
 /** Whether the attempt may lease tasks now. */
 export const mayLease = ({ state }: Draft, round: RoundState): boolean => state.phase === "running" && round.phase !== "closing";
 
+/** Tasks that the attempt could lease now. A lease of an asynchronous round is free again once it was returned. */
+function freeLeases(round: RoundState): number {
+	const { leased, accepted } = tally(round);
+	return Math.max(0, round.plan.leases - leased - (isAsynchronous(round) ? 0 : accepted));
+}
+
 /** Asks for connected clients, if the attempt can use one. */
 export function askWhoIsThere(draft: Draft, round: RoundState): void {
-	if (!mayLease(draft, round)) return;
-	const { leased, accepted } = tally(round);
-	if (leased + accepted < round.plan.leases) draft.effects.push({ type: "draw", key: keyOf(round) });
+	if (!mayLease(draft, round) || freeLeases(round) === 0) return;
+	const turn = turnOf(round);
+	draft.effects.push({ type: "draw", key: keyOf(round), ...(turn > 0 && { turn }) });
 }
 
 /**
  * Leases tasks to the first usable of `clients`: the whole cohort once enough are there, later whatever is missing of it.
- * An attempt that nobody can report to any more closes if its quorum is met.
+ * An attempt that nobody can report to any more closes if its quorum is met. An asynchronous one asks whoever has
+ * reported again, and waits for its deadline.
  */
 export function leaseTasks(draft: Draft, round: RoundState, clients: readonly ClientId[]): void {
 	const { plan, phase } = round;
-	const used = new Set([...Object.values(round.tasks).map((task) => task.client), ...(plan.exclude ?? [])]);
+	const asynchronous = isAsynchronous(round);
+	const ended = Object.values(round.tasks).filter((task) => !(asynchronous && task.phase === "accepted"));
+	const used = new Set([...ended.map((task) => task.client), ...(plan.exclude ?? [])]);
 	const free = [...new Set(clients)].filter((client) => !used.has(client));
 	const patient = round.kind === "train" && round.waitLeftMs > 0;
 	if (phase === "planned" && free.length < (patient ? Math.max(draft.state.settings.minClients, plan.quorum) : plan.quorum)) return;
-	const { leased, accepted } = tally(round);
-	const chosen = free.slice(0, Math.max(0, plan.leases - leased - accepted));
+	const chosen = free.slice(0, freeLeases(round));
 	if (chosen.length === 0) {
-		if (leased === 0 && accepted >= plan.quorum) closeRound(draft, round);
+		const { leased, accepted } = tally(round);
+		if (!asynchronous && leased === 0 && accepted >= plan.quorum) closeRound(draft, round);
 		return;
 	}
 	const { run, incarnation } = draft.state;
 	const { track, kind, attempt } = round;
-	const firstSlot = Object.keys(round.tasks).length;
+	const firstSlot = Object.values(round.tasks).filter((task) => task.basis === undefined).length;
+	const lease = asynchronous ? { endsAtMs: round.leftMs - plan.deadlineMs } : {};
 	const tasks = chosen.map((client, index): TaskState => {
 		const slot = firstSlot + index;
-		return { id: taskIdOf({ run, incarnation, track, round: round.round, attempt, kind, client, slot }), client, slot, phase: "leased" };
+		const id = taskIdOf({ run, incarnation, track, round: round.round, attempt, kind, client, slot });
+		return { id, client, slot, phase: "leased", ...lease };
 	});
 	const collecting = phase === "planned" ? moveRound(draft, round, "collecting") : round;
 	putRound(draft, { ...collecting, tasks: { ...round.tasks, ...Object.fromEntries(tasks.map((task) => [task.id, task])) } });
@@ -96,13 +119,15 @@ export const putTask = (draft: Draft, round: RoundState, task: TaskState): Round
 
 /**
  * Closes the attempt if it has `closeAt` reports, or all of its tasks have reported and its quorum is met. If none is left
- * but some ended without a report, the answer to who is there decides: others take their place, or the attempt closes.
+ * but some ended without a report, the answer to who is there decides: others take their place, or the attempt closes. An
+ * asynchronous attempt hands a returned lease out again at once.
  */
 export function closeIfComplete(draft: Draft, round: RoundState): void {
 	const { leased, accepted, declined, rejected } = tally(round);
-	const allReported = leased + declined + rejected === 0 && accepted >= round.plan.quorum;
+	const asynchronous = isAsynchronous(round);
+	const allReported = !asynchronous && leased + declined + rejected === 0 && accepted >= round.plan.quorum;
 	if (accepted >= round.plan.closeAt || allReported) closeRound(draft, round);
-	else if (leased === 0) askWhoIsThere(draft, round);
+	else if (asynchronous || leased === 0) askWhoIsThere(draft, round);
 }
 
 /** Freezes the accepted set of a collecting attempt and asks for its outcome. */
@@ -114,7 +139,7 @@ export function closeRound(draft: Draft, round: RoundState): void {
 
 /** Asks for the outcome of a frozen set, again after a recovery. */
 export function finishRound(draft: Draft, round: RoundState): void {
-	cancelLeased(draft, round, `${round.kind} round ${round.round} is closed`);
+	if (!isAsynchronous(round)) cancelLeased(draft, round, `${round.kind} round ${round.round} is closed`);
 	draft.effects.push({ type: "finish", key: keyOf(round), tasks: frozenSet(round) });
 }
 
@@ -159,4 +184,16 @@ export function spend(draft: Draft, round: RoundState, elapsedMs: number): { rea
 		draft.effects.push({ type: "saveBudgets", key: keyOf(round), waitLeftMs: spent.waitLeftMs, leftMs: spent.leftMs });
 	}
 	return { round: spent, usedUp };
+}
+
+/** Ends the leases of an asynchronous round whose time is up, and hands them out again. */
+export function expireLeases(draft: Draft, round: RoundState): void {
+	const late = isAsynchronous(round) ? tasksIn(round, "leased").filter((task) => leaseLeftMs(round, task) === 0) : [];
+	if (late.length === 0) return;
+	const ended = late.map((task): [TaskId, TaskState] => [task.id, { ...task, phase: "expired" }]);
+	const after = putRound(draft, { ...round, tasks: { ...round.tasks, ...Object.fromEntries(ended) } });
+	const reason = `no report within ${round.plan.deadlineMs} ms`;
+	for (const { id } of late) draft.effects.push({ type: "endTask", key: keyOf(round), task: id, phase: "expired", reason });
+	draft.effects.push({ type: "cancel", tasks: late, reason });
+	askWhoIsThere(draft, after);
 }

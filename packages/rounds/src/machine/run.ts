@@ -1,7 +1,8 @@
 import type { ClientId } from "@rondo/algorithms";
 import { RondoError } from "@rondo/errors";
 import type { RoundKey, RoundState, RunEvent, RunSettings, RunState, Step } from "../machine-types.js";
-import { checkInteger, type Draft, keyOf, moveRound, moveRun, openRound, openTraining, tally, tasksIn } from "./draft.js";
+import { checkInteger, type Draft, keyOf, moveRound, moveRun, openRound, openTraining, sameKey, tally, tasksIn } from "./draft.js";
+import { carryTasks, dropCarried, isAsynchronous, stalenessOf } from "./in-flight.js";
 import { finalReceipt, findTask, type OpenTask } from "./receipts.js";
 import {
 	abandonRound,
@@ -9,6 +10,7 @@ import {
 	cancelLeased,
 	closeIfComplete,
 	closeRound,
+	expireLeases,
 	finishRound,
 	frozenSet,
 	leaseTasks,
@@ -18,6 +20,7 @@ import {
 	putTask,
 	settle,
 	spend,
+	startPlanned,
 } from "./round.js";
 import { commandedPhase, isEnded } from "./transitions.js";
 
@@ -127,16 +130,20 @@ function goOn(draft: Draft): void {
 /** Rounds first, phase last: a crash in between leaves a run that goes on, never an ended one with open rounds. */
 function endRun(draft: Draft, phase: "failed" | "stopped", reason: string): void {
 	for (const round of draft.state.open) abandonRound(draft, round, reason);
+	dropCarried(draft, reason);
 	moveRun(draft, phase, reason);
 }
 
 function recover(draft: Draft): void {
-	const { phase, open } = draft.state;
+	const { phase, open, carried } = draft.state;
 	if (phase === "created" || isEnded(phase)) return;
+	if (carried) draft.effects.push({ type: "offer", key: keyOf(carried), tasks: tasksIn(carried, "leased") });
 	if (draft.state.evaluated !== undefined && evaluationIsDue(draft.state)) openEvaluation(draft);
 	for (const round of open) {
+		const inFlight = isAsynchronous(round) ? tasksIn(round, "leased") : [];
+		if (round.phase !== "collecting" && inFlight.length > 0) draft.effects.push({ type: "offer", key: keyOf(round), tasks: inFlight });
 		if (round.phase === "closing") finishRound(draft, round);
-		else if (round.phase === "planned") askWhoIsThere(draft, round);
+		else if (round.phase === "planned") startPlanned(draft, round);
 		if (round.phase !== "collecting") continue;
 		for (const task of tasksIn(round, "accepted")) draft.effects.push({ type: "fold", key: keyOf(round), task: task.id });
 		closeIfComplete(draft, round);
@@ -144,7 +151,7 @@ function recover(draft: Draft): void {
 		const leased = tasksIn(round, "leased");
 		if (leased.length === 0) continue;
 		draft.effects.push({ type: "offer", key: keyOf(round), tasks: leased });
-		askWhoIsThere(draft, round);
+		if (!isAsynchronous(round)) askWhoIsThere(draft, round);
 	}
 	goOn(draft);
 }
@@ -177,7 +184,10 @@ function tick(draft: Draft, nowMs: number): void {
 function tickRound(draft: Draft, before: RoundState, elapsedMs: number): void {
 	if (before.phase === "closing") return;
 	const { round, usedUp } = spend(draft, before, elapsedMs);
-	if (!usedUp) return;
+	if (!usedUp) {
+		expireLeases(draft, round);
+		return;
+	}
 	if (round.kind === "train" && round.phase === "planned") {
 		if (before.waitLeftMs > 0) askWhoIsThere(draft, round);
 	} else if (round.kind === "evaluate") {
@@ -217,13 +227,25 @@ function commitTraining(
 	const { state } = draft;
 	const { skipped, done } = outcome;
 	const skip = skipped !== undefined;
-	moveRound(draft, round, "committed");
+	const committed = moveRound(draft, round, "committed");
 	const misses = skip ? state.misses + 1 : 0;
 	const applied = skip ? [] : frozenSet(round);
-	draft.effects.push({ type: "commit", key: keyOf(round), skip, applied, misses, ...(done && { done: { reason: done.reason } }) });
 	const commit = state.commit + 1;
 	draft.state = { ...draft.state, commit, rounds: state.rounds + 1, misses, ...(done && { ending: done.reason }) };
-	if (skipped !== undefined) cancelLeased(draft, round, skipped);
+	const key = keyOf(round);
+	const over = skipped ?? endingReason(draft.state);
+	const carried = isAsynchronous(round) ? carryTasks(draft, committed, over) : undefined;
+	draft.effects.push({
+		type: "commit",
+		key,
+		skip,
+		applied,
+		misses,
+		...(done && { done: { reason: done.reason } }),
+		...(carried && { carried: carried.kept }),
+	});
+	if (carried && carried.dropped.length > 0) draft.effects.push({ type: "cancel", tasks: carried.dropped, reason: carried.reason });
+	else if (!carried && skipped !== undefined) cancelLeased(draft, round, skipped);
 	settle(draft, round, skip ? "discarded" : "applied", commit);
 	if (evaluationIsDue(draft.state)) openEvaluation(draft);
 	goOn(draft);
@@ -280,7 +302,8 @@ function report(draft: Draft, event: EventOf<"report">): void {
 		return;
 	}
 	const accepted = putTask(draft, round, { ...task, phase: "accepted", digest });
-	draft.effects.push({ type: "accept", key, task: task.id, digest, numExamples: verdict.numExamples });
+	const staleness = stalenessOf(round, task);
+	draft.effects.push({ type: "accept", key, task: task.id, digest, numExamples: verdict.numExamples, staleness });
 	draft.effects.push({ type: "receipt", receipt: { task: task.id, client, code: "ACCEPTED", acceptedDigest: digest } });
 	draft.effects.push({ type: "fold", key, task: task.id });
 	closeIfComplete(draft, accepted);
@@ -296,11 +319,20 @@ function decline(draft: Draft, event: EventOf<"decline">): void {
 	askWhoIsThere(draft, ended);
 }
 
-/** The open task that an incoming message is about; answers the message at once when it can change nothing. */
+/**
+ * The open task that an incoming message is about; answers the message at once when it can change nothing, and holds it
+ * when its task is in flight and no round can take it, or when a report was checked for another round.
+ */
 function stillLeased(draft: Draft, event: EventOf<"report"> | EventOf<"decline">): OpenTask | undefined {
 	const open = findTask(draft.state, event.task);
 	const receipt = finalReceipt(draft.state, event, open);
-	if (receipt === undefined) return open;
-	draft.effects.push({ type: "receipt", receipt });
+	if (receipt !== undefined || open === undefined) {
+		if (receipt !== undefined) draft.effects.push({ type: "receipt", receipt });
+		return undefined;
+	}
+	const { round } = open;
+	const isChecked = event.type === "decline" || !isAsynchronous(round) || (event.landing !== undefined && sameKey(event.landing, round));
+	if (round.phase === "collecting" && isChecked) return open;
+	draft.effects.push({ type: "hold", task: event.task });
 	return undefined;
 }

@@ -41,8 +41,10 @@ const plan = fc
 		deadlineMs: fc.integer({ min: 500, max: 9_000 }),
 		skip: fc.boolean(),
 		exclude: fc.boolean(),
+		// Asynchronous plans may have fewer leases than reports, and may take turns with synchronous ones.
+		asynchronous: fc.option(fc.record({ maxStaleness: fc.nat(3), leases: fc.integer({ min: 1, max: 4 }) }), { nil: undefined }),
 	})
-	.map(({ quorum, early, extra, deadlineMs, skip, exclude }) => ({
+	.map(({ quorum, early, extra, deadlineMs, skip, exclude, asynchronous }) => ({
 		...PLAN,
 		quorum,
 		closeAt: quorum + early,
@@ -50,6 +52,7 @@ const plan = fc
 		deadlineMs,
 		onMiss: skip ? ("skip" as const) : ("replan" as const),
 		...(exclude ? { exclude: ["a"] } : {}),
+		...asynchronous,
 	}));
 
 const worlds = fc

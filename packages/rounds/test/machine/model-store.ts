@@ -21,6 +21,8 @@ export const textOf = ({ kind, round, attempt }: RoundKey): string => `${kind}/$
 export class ModelStore {
 	readonly log: { readonly key: RoundKey; readonly skip: boolean; readonly applied: readonly TaskId[] }[] = [];
 	readonly rounds = new Map<string, StoredRound>();
+	/** Of every accepted report, in order. */
+	readonly staleness: number[] = [];
 	/** Moves of the run and of its rounds, in order, as "from>to". */
 	readonly runMoves: string[] = [];
 	readonly roundMoves: string[] = [];
@@ -50,16 +52,21 @@ export class ModelStore {
 			case "openRound":
 				expect(this.rounds.has(textOf(effect.state)), `${textOf(effect.state)} is new`).toBe(false);
 				this.rounds.set(textOf(effect.state), { state: effect.state, tasks: new Map() });
+				this.#take(effect.state);
 				return true;
 			case "lease": {
 				const round = this.#open(effect.key);
 				if (round.state.phase === "planned") this.#move(round, "collecting");
 				expect(round.state.phase).toBe("collecting");
 				for (const task of effect.tasks) {
-					expect([...round.tasks.values()].some((other) => other.task.client === task.client || other.task.slot === task.slot)).toBe(false);
+					const others = [...round.tasks.values()].map((other) => other.task);
+					const asynchronous = round.state.plan.maxStaleness !== undefined;
+					expect(others.some((other) => other.client === task.client && !(asynchronous && other.phase === "accepted"))).toBe(false);
+					expect(others.some((other) => other.basis === undefined && other.slot === task.slot)).toBe(false);
 					expect(this.find(task.id)).toBeUndefined();
 					round.tasks.set(task.id, { task });
 				}
+				this.#checkLeases(round);
 				return true;
 			}
 			case "accept": {
@@ -67,10 +74,14 @@ export class ModelStore {
 				const stored = round.tasks.get(effect.task)!;
 				expect([round.state.phase, stored.task.phase]).toEqual(["collecting", "leased"]);
 				stored.task = { ...stored.task, phase: "accepted", digest: effect.digest };
+				expect(effect.staleness).toBe(round.state.commit - (stored.task.basis?.commit ?? round.state.commit));
+				expect(effect.staleness).toBeGreaterThanOrEqual(0);
+				expect(effect.staleness).toBeLessThanOrEqual(round.state.plan.maxStaleness ?? 0);
+				this.staleness.push(effect.staleness);
 				return true;
 			}
 			case "endTask": {
-				const stored = this.#open(effect.key).tasks.get(effect.task)!;
+				const { stored } = this.find(effect.task)!;
 				expect(stored.task.phase).toBe("leased");
 				stored.task = { ...stored.task, phase: effect.phase };
 				return true;
@@ -89,6 +100,11 @@ export class ModelStore {
 				expect(effect.applied).toEqual(effect.skip ? [] : round.frozen);
 				this.#settle(round, effect.applied);
 				this.#move(round, "committed");
+				expect(effect.carried === undefined).toBe(round.state.plan.maxStaleness === undefined);
+				for (const stored of effect.carried === undefined ? [] : round.tasks.values()) {
+					if (stored.task.phase === "leased" && !effect.carried!.includes(stored.task.id))
+						stored.task = { ...stored.task, phase: "expired" };
+				}
 				if (effect.key.kind === "evaluate") return true;
 				expect(effect.key.round).toBe(this.commits + 1);
 				this.log.push({ key: effect.key, skip: effect.skip, applied: effect.applied });
@@ -128,7 +144,43 @@ export class ModelStore {
 			...(this.#ending === undefined ? {} : { ending: this.#ending }),
 			evaluated: Math.max(0, ...evaluated),
 			open: open.map(({ state, tasks }) => ({ ...state, tasks: Object.fromEntries([...tasks].map(([id, { task }]) => [id, task])) })),
+			...this.#carried(),
 		};
+	}
+
+	/** What the newest commit left in flight. */
+	#carried(): { carried?: RoundState } {
+		if (["completed", "failed", "stopped"].includes(this.phase)) return {};
+		for (const { state, tasks } of this.rounds.values()) {
+			if (state.phase !== "committed" || state.plan.maxStaleness === undefined) continue;
+			const leased = [...tasks.values()].filter(({ task }) => task.phase === "leased");
+			if (leased.length > 0) return { carried: { ...state, tasks: Object.fromEntries(leased.map(({ task }) => [task.id, task])) } };
+		}
+		return {};
+	}
+
+	/** A new round takes over what is in flight, all of it. */
+	#take(state: RoundState): void {
+		const { carried } = this.#carried();
+		expect(Object.keys(state.tasks).sort()).toEqual(state.kind === "train" ? Object.keys(carried?.tasks ?? {}).sort() : []);
+		for (const task of Object.values(state.tasks)) {
+			const from = this.find(task.id)!;
+			expect(task).toEqual({ ...from.stored.task, basis: task.basis, endsAtMs: task.endsAtMs });
+			const { round, attempt, commit } = from.round.state;
+			expect(task.basis).toEqual(from.stored.task.basis ?? { round, attempt, commit });
+			expect(state.commit - task.basis!.commit).toBeLessThanOrEqual(state.plan.maxStaleness!);
+			expect(state.leftMs - task.endsAtMs!).toBeGreaterThan(0);
+			from.round.tasks.delete(task.id);
+			this.rounds.get(textOf(state))!.tasks.set(task.id, { task });
+		}
+	}
+
+	/** In flight: at most `leases`, one task of a client at a time. */
+	#checkLeases({ state, tasks }: StoredRound): void {
+		const leased = [...tasks.values()].filter(({ task }) => task.phase === "leased");
+		expect(new Set(leased.map(({ task }) => task.client)).size).toBe(leased.length);
+		const fresh = leased.filter(({ task }) => task.basis === undefined).length;
+		if (fresh > 0) expect(leased.length).toBeLessThanOrEqual(state.plan.leases);
 	}
 
 	find(id: TaskId): { readonly round: StoredRound; readonly stored: StoredTask } | undefined {

@@ -1,12 +1,15 @@
 import type { ClientId, Plan } from "@rondo/algorithms";
 import { isRondoError } from "@rondo/errors";
 import { expect } from "vitest";
+import { keyOf } from "../../src/machine/draft.js";
+import { heldRounds, turnOf } from "../../src/machine/in-flight.js";
 import { createRun, step, TICK_MS } from "../../src/machine/run.js";
 import { isEnded } from "../../src/machine/transitions.js";
 import type {
 	Receipt,
 	ReceiptCode,
 	RoundKey,
+	RoundState,
 	RunEffect,
 	RunEvent,
 	RunSettings,
@@ -58,6 +61,8 @@ export class World {
 	/** Every effect carried out, in order. */
 	readonly effects: RunEffect[] = [];
 	readonly receipts: Receipt[] = [];
+	/** Messages that no round could take, by task, as a driver keeps them. */
+	readonly held = new Map<TaskId, RunEvent & { readonly task: TaskId }>();
 	/** Questions to the engine that are not answered yet. */
 	pending: Pending[] = [];
 	state: RunState;
@@ -96,7 +101,23 @@ export class World {
 		const from = this.effects.length;
 		this.#handle(event);
 		while (this.#draws.length > 0) this.present(this.#draws.shift()!);
+		this.#release();
 		return this.effects.slice(from);
+	}
+
+	/** Sends what was held again, once something can come of it. */
+	#release(): void {
+		for (const [task, event] of this.held) {
+			const round = this.#holding(task);
+			if (round !== undefined && round.phase !== "collecting") continue;
+			this.held.delete(task);
+			const past = this.store.past(task);
+			this.post({ ...event, ...(round && { landing: keyOf(round) }), ...(past && { past }) } as RunEvent);
+		}
+	}
+
+	#holding(task: TaskId): RoundState | undefined {
+		return heldRounds(this.state).find(({ tasks }) => tasks[task]?.phase === "leased");
 	}
 
 	/** An administrator's command; the error's code when it is refused. */
@@ -121,14 +142,18 @@ export class World {
 	present(key: RoundKey): void {
 		const isEvaluator = (id: ClientId): boolean => id.startsWith("e");
 		const clients = this.clients.filter(({ id, connected }) => connected && isEvaluator(id) === (key.kind === "evaluate"));
-		this.#handle({ type: "present", key, clients: clients.map(({ id }) => id) });
+		const round = this.state.open.find((open) => textOf(open) === textOf(key));
+		const ids = clients.map(({ id }) => id);
+		// As a secret draw would: in another order for every lease that is handed out again.
+		const first = round === undefined || ids.length === 0 ? 0 : turnOf(round) % ids.length;
+		this.#handle({ type: "present", key, clients: [...ids.slice(first), ...ids.slice(0, first)] });
 	}
 
 	connect(client: ModelClient, connected: boolean): void {
 		client.connected = connected;
 		if (connected) {
-			for (const round of this.store.load().open) {
-				if (round.phase === "collecting") this.#offer(round, Object.values(round.tasks));
+			for (const round of heldRounds(this.store.load())) {
+				if (round.phase === "collecting" || round.plan.maxStaleness !== undefined) this.#offer(round, Object.values(round.tasks));
 			}
 		}
 		for (const round of this.state.open) if (round.phase !== "closing") this.present(round);
@@ -159,7 +184,7 @@ export class World {
 	}
 
 	/** The client sends a report and gets exactly one receipt, the one that the rows of the store call for. */
-	report(id: ClientId, task: TaskId, options: { digest?: string; ok?: boolean } = {}): ReceiptCode | "CRASH" {
+	report(id: ClientId, task: TaskId, options: { digest?: string; ok?: boolean } = {}): ReceiptCode | "CRASH" | "HELD" {
 		const { digest = `report of ${id}`, ok = true } = options;
 		const verdict: Report["verdict"] = ok ? { ok, numExamples: 10 } : { ok, code: "NOT_FINITE", message: "lane w[3] is NaN" };
 		this.client(id).sent.set(task, digest);
@@ -170,18 +195,18 @@ export class World {
 	}
 
 	/** The client sends its newest task's report. */
-	reportNewest(id: ClientId, options: { digest?: string; ok?: boolean } = {}): ReceiptCode | "CRASH" {
+	reportNewest(id: ClientId, options: { digest?: string; ok?: boolean } = {}): ReceiptCode | "CRASH" | "HELD" {
 		return this.report(id, this.newest(id), options);
 	}
 
-	decline(id: ClientId, task: TaskId): ReceiptCode | "CRASH" {
+	decline(id: ClientId, task: TaskId): ReceiptCode | "CRASH" | "HELD" {
 		return this.#converse({ type: "decline", task, client: id, reason: "on battery" }, this.#expected(id, task, "DECLINED"));
 	}
 
 	/** Tasks that the client was offered or has reported and has heard nothing final about. */
 	outbox(client: ModelClient): TaskId[] {
 		const answered = new Set(this.receipts.filter((receipt) => receipt.client === client.id).map((receipt) => receipt.task));
-		return [...new Set([...client.offers.keys(), ...client.sent.keys()])].filter((task) => !answered.has(task));
+		return [...new Set([...client.offers.keys(), ...client.sent.keys()])].filter((task) => !answered.has(task) && !this.held.has(task));
 	}
 
 	/** Newest task that the client was offered. */
@@ -195,6 +220,7 @@ export class World {
 		this.crashAfter = undefined;
 		this.pending = [];
 		this.#draws = [];
+		this.held.clear();
 		this.#folded = new Map();
 		this.state = this.store.load();
 		this.nowMs = this.crashes * 7;
@@ -260,6 +286,9 @@ export class World {
 				}
 				this.receipts.push(effect.receipt);
 				break;
+			case "hold":
+				this.#hold(effect.task);
+				break;
 			case "fold": {
 				const folded = this.#folded.get(textOf(effect.key)) ?? new Set();
 				expect(folded.has(effect.task)).toBe(false);
@@ -285,27 +314,47 @@ export class World {
 		}
 	}
 
-	#converse(event: RunEvent & { readonly task: TaskId; readonly client: ClientId }, expected: ReceiptCode): ReceiptCode | "CRASH" {
+	#converse(
+		event: RunEvent & { readonly task: TaskId; readonly client: ClientId },
+		expected: ReceiptCode | "HELD",
+	): ReceiptCode | "CRASH" | "HELD" {
 		const past = this.store.past(event.task);
+		const landing = this.#holding(event.task);
 		const { crashes } = this;
 		const from = this.receipts.length;
-		this.post({ ...event, ...(past && { past }) } as RunEvent);
+		this.#event = { ...event, ...(past && { past }), ...(landing && { landing: keyOf(landing) }) };
+		this.post(this.#event);
 		if (this.crashes > crashes) return "CRASH";
 		const receipts = this.receipts.slice(from);
+		if (expected === "HELD") {
+			expect([receipts, this.held.has(event.task)]).toEqual([[], true]);
+			return expected;
+		}
 		expect(receipts.map(({ task, client, code }) => ({ task, client, code }))).toEqual([
 			{ task: event.task, client: event.client, code: expected },
 		]);
 		return expected;
 	}
 
+	/** The message under way, which a `hold` effect is about. */
+	#event: (RunEvent & { readonly task: TaskId }) | undefined;
+
+	#hold(task: TaskId): void {
+		expect(this.#event?.task).toBe(task);
+		this.held.set(task, this.#event!);
+	}
+
 	/** The receipt by the rows of the store, told in another way than the machine does. */
-	#expected(client: ClientId, task: TaskId, fresh: ReceiptCode, digest?: string): ReceiptCode {
+	#expected(client: ClientId, task: TaskId, fresh: ReceiptCode, digest?: string): ReceiptCode | "HELD" {
 		const found = this.store.find(task);
 		const mine = found?.stored.task.client === client ? found : undefined;
 		if (mine?.stored.task.phase === "accepted") return mine.stored.task.digest === digest ? "DUPLICATE" : "CONFLICT";
 		if (this.ended) return "RUN_OVER";
 		if (!mine) return "NOT_SELECTED";
-		return mine.round.state.phase === "collecting" && mine.stored.task.phase === "leased" ? fresh : "STALE";
+		const { phase, plan } = mine.round.state;
+		if (mine.stored.task.phase !== "leased") return "STALE";
+		if (phase === "collecting") return fresh;
+		return plan.maxStaleness !== undefined && phase !== "abandoned" ? "HELD" : "STALE";
 	}
 
 	/** The machine and the store agree on everything but the budgets, of which a crash gives back at most five seconds. */
@@ -321,6 +370,6 @@ export class World {
 			}
 			return { ...round, waitLeftMs, leftMs };
 		});
-		expect({ ...stored, open }).toEqual(memory);
+		expect({ ...stored, open, ...(stored.carried && { carried: { ...stored.carried, leftMs: memory.carried?.leftMs } }) }).toEqual(memory);
 	}
 }
