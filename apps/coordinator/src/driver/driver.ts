@@ -91,7 +91,7 @@ export class Driver implements RunService {
 	/** Hands a report to its run. The receipt goes out through the link. @throws what may be tried again. */
 	async submitReport(task: TaskId, client: ClientId, content: Uint8Array, bytesUp: number): Promise<void> {
 		const actor = this.#runOfOpen(task) ?? (await this.#runOfPast(task));
-		if (actor !== undefined) return actor.submit(task, client, content, { bytesUp });
+		if (actor !== undefined) return actor.submit(task, client, content, bytesUp);
 		const past = await this.#ports.store.pastTask(task);
 		// The run has ended and is no longer driven, or the task never existed.
 		const code = past === null || past.client !== client ? "NOT_SELECTED" : "RUN_OVER";
@@ -124,7 +124,7 @@ export class Driver implements RunService {
 		const actor = this.#runOfOpen(task) ?? (await this.#runOfPast(task));
 		const past = await this.#ports.store.pastTask(task);
 		if (actor === undefined) this.#link?.receipt({ task, client, code: past?.client === client ? "RUN_OVER" : "NOT_SELECTED" });
-		else await actor.post({ type: "decline", task, client, reason, ...(past === null ? {} : { past }) });
+		else await actor.decline(task, client, reason, past);
 	}
 
 	progress(task: TaskId, client: ClientId, done: number, total: number): void {

@@ -90,10 +90,10 @@ export interface EngineMethods {
 	plan(spec: RunSpec, position: RunPosition): Plan;
 	/** Encoded tasks, one per client. */
 	tasks(spec: RunSpec, position: RunPosition, clients: readonly ClientId[]): readonly Uint8Array[];
-	/** Checks the bytes of a report; never throws for what a client sent. */
-	check(spec: RunSpec, plan: Plan, content: Uint8Array): Verdict;
+	/** Checks the bytes of a report for a round of this plan; never throws for what a client sent. */
+	check(spec: RunSpec, plan: Plan, content: Uint8Array, staleness: number): Verdict;
 	/** Adds an accepted report to the accumulator of the round `key`. */
-	fold(spec: RunSpec, plan: Plan, key: string, task: TaskId, content: Uint8Array): void;
+	fold(spec: RunSpec, plan: Plan, key: string, task: TaskId, content: Uint8Array, staleness: number): void;
 	finish(spec: RunSpec, key: string, request: FinishRequest, reports: readonly (readonly [TaskId, Uint8Array])[]): FinishResult;
 	/** The record of a skipped round. */
 	skip(spec: RunSpec, request: Omit<FinishRequest, "accepted" | "plan">): LogRecord;

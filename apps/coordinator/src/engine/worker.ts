@@ -101,12 +101,12 @@ const methods: EngineMethods = {
 		return clients.map((client) => engine.task(at, at.members.get(client)));
 	},
 
-	check(spec, plan, content) {
+	check(spec, plan, content, staleness) {
 		const digest = reportDigest(content);
 		try {
 			const report = decodeReport(content);
 			// An evaluation has metrics only, which are checked with the report's shape.
-			if (plan.audience !== "coordinator") engineOf(spec).check(plan, report);
+			if (plan.audience !== "coordinator") engineOf(spec).check(plan, report, staleness);
 			return { ok: true, numExamples: report.numExamples, digest };
 		} catch (thrown) {
 			const { code, message } = toRondoError(thrown);
@@ -114,10 +114,10 @@ const methods: EngineMethods = {
 		}
 	},
 
-	fold(spec, plan, key, task, content) {
+	fold(spec, plan, key, task, content, staleness) {
 		const fold = folds.get(key) ?? engineOf(spec).fold(plan);
 		folds.set(key, fold);
-		fold.add(task, decodeReport(content));
+		fold.add(task, decodeReport(content), staleness);
 	},
 
 	finish(spec, key, { position, plan, attempt, incarnation, previous, accepted }, reports) {

@@ -182,15 +182,16 @@ export const Task = named("Task", {
 	id: Digest,
 	client: text("Client id."),
 	slot: count("Place in the cohort."),
-	phase: oneOf(["leased", "accepted", "declined", "rejected"] as const, "Phase."),
+	phase: oneOf(["leased", "accepted", "declined", "rejected", "expired"] as const, "Phase."),
 	deliveredAt: nullable(instant("When the client had it.")),
 	endedAt: nullable(instant("When it ended.")),
-	reason: nullable(text("Why it was declined or rejected.")),
+	reason: nullable(text("Why it was declined or rejected, or expired.")),
 	outcome: nullable(oneOf(["applied", "discarded"] as const, "What became of its report.")),
 	settledCommit: nullable(count("Commit that settled it.")),
 	bytesDown: count("Bytes sent."),
 	bytesUp: count("Bytes received."),
 	numExamples: nullable(Type.Number({ description: "What the report claims." })),
+	staleness: nullable(count("Commits between the task's model and the round that its report counts for.")),
 });
 export const RoundDetail = named("RoundDetail", {
 	...roundFields,

@@ -95,6 +95,7 @@ export const taskView = (row: TaskRow): View<typeof schemas.Task> => ({
 	bytesDown: row.bytesDown,
 	bytesUp: row.bytesUp,
 	numExamples: row.numExamples,
+	staleness: row.staleness,
 });
 
 export const roundDetail = (row: RoundRow, tasks: readonly TaskRow[]): View<typeof schemas.RoundDetail> => ({

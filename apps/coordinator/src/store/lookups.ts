@@ -21,6 +21,7 @@ type Lookups = Pick<
 
 const REPORT_RELATIONS = { task: { select: { clientId: true } } } as const;
 const OPEN_PHASES = ["planned", "collecting", "closing"];
+const LIVE_PHASES = ["created", "running", "paused"];
 /** Reports decoded at a time; each may be as large as an inline report. */
 const BATCH = 200;
 
@@ -42,7 +43,7 @@ export function lookups(database: Database): Lookups {
 
 		openTasksOf: (client) =>
 			database.read("openTasksOf", async (prisma) => {
-				const where = { clientId: client, outcome: null, phase: "leased", round: { phase: "collecting" } };
+				const where = { clientId: client, outcome: null, phase: "leased", landing: { phase: "collecting" } };
 				const rows = await prisma.task.findMany({ where, include: TASK_RELATIONS, orderBy: [{ leasedAt: "asc" }, { id: "asc" }] });
 				return rows.map(taskRow);
 			}),
@@ -58,7 +59,8 @@ export function lookups(database: Database): Lookups {
 			database.read("lastApplied", async (prisma) => {
 				const row = await prisma.task.findFirst({
 					where: { clientId: client, outcome: "applied", round: { runId: run, kind: "train" } },
-					orderBy: { settledCommit: "desc" },
+					// Several reports of one client may be in one commit; their order there is that of their tasks.
+					orderBy: [{ settledCommit: "desc" }, { id: "desc" }],
 					select: { id: true },
 				});
 				return row?.id ?? null;
@@ -72,7 +74,7 @@ export function lookups(database: Database): Lookups {
 
 		reportsOf: (run, key) =>
 			database.read("reportsOf", async (prisma) => {
-				const where = { task: { roundId: roundIdOf(run, key) } };
+				const where = { task: { landingId: roundIdOf(run, key) } };
 				const rows = await prisma.report.findMany({ where, include: REPORT_RELATIONS, orderBy: { sequence: "asc" } });
 				return rows.map(reportRow);
 			}),
@@ -86,12 +88,12 @@ export function lookups(database: Database): Lookups {
 					...startOf(after),
 				});
 				const sums = await prisma.task.groupBy({
-					by: ["roundId"],
-					where: { roundId: { in: rows.map(({ id }) => id) } },
+					by: ["landingId"],
+					where: { landingId: { in: rows.map(({ id }) => id) } },
 					_count: true,
 					_sum: { bytesDown: true, bytesUp: true },
 				});
-				const sumOf = new Map(sums.map((sum) => [sum.roundId, sum]));
+				const sumOf = new Map(sums.map((sum) => [sum.landingId, sum]));
 				return pageOf(rows, limit, (row): RoundRow => {
 					const sum = sumOf.get(row.id);
 					return {
@@ -118,7 +120,7 @@ export function lookups(database: Database): Lookups {
 		listTasks: (run, key) =>
 			database.read("listTasks", async (prisma) => {
 				const rows = await prisma.task.findMany({
-					where: { roundId: roundIdOf(run, key) },
+					where: { landingId: roundIdOf(run, key) },
 					include: TASK_RELATIONS,
 					orderBy: { slot: "asc" },
 				});
@@ -154,13 +156,15 @@ async function reachableBlobs(prisma: Database["prisma"], keepRounds: number): P
 		) AS asset`;
 	for (const { digest } of assets) if (digest !== null) digests.add(digest);
 	for (const { id } of await prisma.run.findMany({ select: { id: true } })) {
-		const run = await prisma.run.findUniqueOrThrow({ where: { id }, select: { state: true, commit: true, rounds: true } });
+		const run = await prisma.run.findUniqueOrThrow({ where: { id }, select: { state: true, commit: true, rounds: true, phase: true } });
 		note(run.state);
 		const newest = { runId: id, commit: { gt: run.commit - keepRounds } };
 		for (const { entry } of await prisma.logEntry.findMany({ where: newest, select: { entry: true } })) note(entry);
 		const open = { runId: id, phase: { in: OPEN_PHASES } };
 		for (const { payload } of await prisma.round.findMany({ where: { ...open, payload: { not: null } }, select: { payload: true } }))
 			note(payload!);
+		// Between two rounds of an asynchronous run.
+		const inFlight = LIVE_PHASES.includes(run.phase) ? [{ endsAtMs: { not: null }, landing: { runId: id, phase: "committed" } }] : [];
 		const kept = { OR: [open, { runId: id, round: { gt: run.rounds - keepRounds } }] };
 		await eachBatch(
 			(after) => prisma.member.findMany({ where: { runId: id, clientId: { gt: after } }, orderBy: { clientId: "asc" }, take: BATCH }),
@@ -169,12 +173,17 @@ async function reachableBlobs(prisma: Database["prisma"], keepRounds: number): P
 		);
 		await eachBatch(
 			(after) =>
-				prisma.report.findMany({ where: { taskId: { gt: after }, task: { round: kept } }, orderBy: { taskId: "asc" }, take: BATCH }),
+				prisma.report.findMany({ where: { taskId: { gt: after }, task: { landing: kept } }, orderBy: { taskId: "asc" }, take: BATCH }),
 			"taskId",
 			(row) => note(row.content),
 		);
 		await eachBatch(
-			(after) => prisma.task.findMany({ where: { id: { gt: after }, phase: "leased", round: open }, orderBy: { id: "asc" }, take: BATCH }),
+			(after) =>
+				prisma.task.findMany({
+					where: { id: { gt: after }, phase: "leased", OR: [{ landing: open }, ...inFlight] },
+					orderBy: { id: "asc" },
+					take: BATCH,
+				}),
 			"id",
 			(row) => note(row.payload),
 		);

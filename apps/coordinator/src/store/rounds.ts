@@ -35,7 +35,14 @@ export function rounds(database: Database): Rounds {
 					population,
 					payload: payload === null ? null : ownBytes(payload),
 				};
-				await tx.round.createMany({ data: [{ id: roundIdOf(run, state), plan: toBytes(plan), ...data }], skipDuplicates: true });
+				const id = roundIdOf(run, state);
+				await tx.round.createMany({ data: [{ id, plan: toBytes(plan), ...data }], skipDuplicates: true });
+				const taken = Object.values(state.tasks);
+				if (taken.length === 0) return;
+				const [tasks, ends] = [taken.map((task) => task.id), taken.map(({ endsAtMs = 0 }) => endsAtMs)];
+				await tx.$executeRaw`
+					UPDATE "Task" t SET "landingId" = ${id}, "endsAtMs" = c.ends
+					FROM unnest(${tasks}::text[], ${ends}::double precision[]) AS c (task, ends) WHERE t.id = c.task AND t.phase = 'leased'`;
 			}),
 
 		leaseTasks: (run, key, tasks) =>
@@ -46,11 +53,13 @@ export function rounds(database: Database): Rounds {
 					data: tasks.map((task) => ({
 						id: task.id,
 						roundId: id,
+						landingId: id,
 						clientId: task.client,
 						slot: task.slot,
 						phase: "leased",
 						payload: ownBytes(task.payload),
 						carryBasis: task.carryBasis,
+						endsAtMs: task.endsAtMs ?? null,
 					})),
 					skipDuplicates: true,
 				});
@@ -78,7 +87,7 @@ export function rounds(database: Database): Rounds {
 				const id = roundIdOf(run, key);
 				const locked = await lockIn(tx, run, key, ["collecting", "closing"]);
 				if (locked.phase === "closing" && locked.setDigest === setDigest) return;
-				const accepted = await tx.task.findMany({ where: { roundId: id, phase: "accepted" }, select: { id: true } });
+				const accepted = await tx.task.findMany({ where: { landingId: id, phase: "accepted" }, select: { id: true } });
 				const named = new Set(tasks);
 				if (locked.phase !== "collecting" || named.size !== accepted.length || !accepted.every((task) => named.has(task.id))) {
 					throw conflict(
@@ -137,14 +146,16 @@ export function rounds(database: Database): Rounds {
 	};
 }
 
+const NOT_CARRIED = "its model was too old, its lease had ended or its run was over when the round was committed";
+
 /** Acceptance and freezing meet at the lock of the round: a report is in the frozen set or hears that it came too late. */
 async function accept(tx: Transaction, run: string, key: RoundKey, report: Parameters<Store["accept"]>[2]): Promise<Acceptance> {
 	const id = roundIdOf(run, key);
 	const round = await lock(tx, id);
-	const [task] = await tx.$queryRaw<{ phase: string; roundId: string; digest: string | null }[]>`
-		SELECT t.phase, t."roundId", r.digest FROM "Task" t LEFT JOIN "Report" r ON r."taskId" = t.id WHERE t.id = ${report.task}`;
+	const [task] = await tx.$queryRaw<{ phase: string; landingId: string; digest: string | null }[]>`
+		SELECT t.phase, t."landingId", r.digest FROM "Task" t LEFT JOIN "Report" r ON r."taskId" = t.id WHERE t.id = ${report.task}`;
 	if (typeof task?.digest === "string") return { kind: task.digest === report.digest ? "duplicate" : "conflict", digest: task.digest };
-	if (round?.phase !== "collecting" || task?.phase !== "leased" || task.roundId !== id) return { kind: "closed" };
+	if (round?.phase !== "collecting" || task?.phase !== "leased" || task.landingId !== id) return { kind: "closed" };
 	const { digest, content, numExamples, staleness, bytesUp } = report;
 	// One statement instead of three: a round's reports are accepted one after the other, so its lock must be held briefly.
 	await tx.$executeRaw`
@@ -172,6 +183,12 @@ async function commit(tx: Transaction, write: CommitWrite): Promise<void> {
 	}
 	await lockIn(tx, run, write.key, record.entry.kind === "skip" ? ["planned", "collecting", "closing"] : ["closing"]);
 	await settle(tx, id, write.applied.length, record.commit);
+	if (write.carried !== undefined) {
+		await tx.task.updateMany({
+			where: { landingId: id, phase: "leased", id: { notIn: [...write.carried] } },
+			data: { phase: "expired", reason: NOT_CARRIED, endedAt: new Date() },
+		});
+	}
 	await closeRound(tx, id, { phase: "committed", metrics: toJson(write.metrics), scores: toJson(write.scores) });
 	await tx.logEntry.create({
 		data: { runId: run, commit: record.commit, hash: record.hash, entry: toBytes(record.entry), accepted: toBytes(record.accepted) },
@@ -198,7 +215,7 @@ async function commit(tx: Transaction, write: CommitWrite): Promise<void> {
 /** Settles the accepted reports of a round: all applied, or, when none is, all discarded. */
 async function settle(tx: Transaction, round: string, applied: number, at: number): Promise<void> {
 	const outcome = applied > 0 ? "applied" : "discarded";
-	const { count } = await tx.task.updateMany({ where: { roundId: round, phase: "accepted" }, data: { outcome, settledCommit: at } });
+	const { count } = await tx.task.updateMany({ where: { landingId: round, phase: "accepted" }, data: { outcome, settledCommit: at } });
 	if (applied > 0 && count !== applied) {
 		throw conflict(`${round} has ${count} accepted reports, ${applied} were applied`, { round, accepted: count, applied });
 	}

@@ -109,7 +109,7 @@ export const runRow = (row: Prisma.RunGetPayload<{ select: typeof RUN_COLUMNS }>
 /** What a task's row needs of the rows around it. */
 export const TASK_RELATIONS = {
 	round: { select: { runId: true, kind: true, round: true, attempt: true, track: true, commit: true } },
-	report: { select: { numExamples: true } },
+	report: { select: { numExamples: true, staleness: true } },
 } as const satisfies Prisma.TaskInclude;
 
 export const taskRow = (row: Prisma.TaskGetPayload<{ include: typeof TASK_RELATIONS }>): TaskRow => ({
@@ -131,6 +131,7 @@ export const taskRow = (row: Prisma.TaskGetPayload<{ include: typeof TASK_RELATI
 	bytesDown: Number(row.bytesDown),
 	bytesUp: Number(row.bytesUp),
 	numExamples: row.report === null ? null : Number(row.report.numExamples),
+	staleness: row.report === null ? null : row.report.staleness,
 });
 
 export const reportRow = (row: Prisma.ReportGetPayload<{ include: { task: { select: { clientId: true } } } }>): ReportRow => ({
@@ -143,12 +144,21 @@ export const reportRow = (row: Prisma.ReportGetPayload<{ include: { task: { sele
 	sequence: row.sequence,
 });
 
-/** An open attempt as the round machine keeps it, rebuilt from its row and its tasks. */
-export const roundState = (
-	row: Prisma.RoundGetPayload<{
-		include: { tasks: { select: { id: true; clientId: true; slot: true; phase: true; report: { select: { digest: true } } } } };
-	}>,
-): RoundState => ({
+/** Columns of a task that the round machine keeps. */
+export const HELD_TASK = {
+	id: true,
+	clientId: true,
+	slot: true,
+	phase: true,
+	roundId: true,
+	landingId: true,
+	endsAtMs: true,
+	round: { select: { round: true, attempt: true, commit: true } },
+	report: { select: { digest: true } },
+} as const satisfies Prisma.TaskSelect;
+
+/** An attempt as the round machine keeps it, rebuilt from its row and its tasks. */
+export const roundState = (row: Prisma.RoundGetPayload<{ include: { landings: { select: typeof HELD_TASK } } }>): RoundState => ({
 	kind: row.kind as RoundState["kind"],
 	track: row.track,
 	round: row.round,
@@ -159,7 +169,7 @@ export const roundState = (
 	waitLeftMs: row.waitLeftMs,
 	leftMs: row.leftMs,
 	tasks: Object.fromEntries(
-		row.tasks.map((task) => [
+		row.landings.map((task) => [
 			task.id,
 			{
 				id: task.id,
@@ -167,6 +177,8 @@ export const roundState = (
 				slot: task.slot,
 				phase: task.phase as TaskRow["phase"],
 				...(task.report === null ? {} : { digest: task.report.digest }),
+				...(task.roundId === task.landingId ? {} : { basis: task.round }),
+				...(task.endsAtMs === null ? {} : { endsAtMs: task.endsAtMs }),
 			},
 		]),
 	),

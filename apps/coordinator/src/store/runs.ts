@@ -4,7 +4,20 @@ import type { RoundKey } from "@rondo/rounds";
 import { Prisma } from "../generated/prisma/client.js";
 import { isUniqueViolation } from "./database-errors.js";
 import { audit } from "./identities.js";
-import { modelRow, pageOf, RUN_COLUMNS, reportRow, roundState, runRow, startOf, takeOf, toBytes, toJson, toText } from "./rows.js";
+import {
+	HELD_TASK,
+	modelRow,
+	pageOf,
+	RUN_COLUMNS,
+	reportRow,
+	roundState,
+	runRow,
+	startOf,
+	takeOf,
+	toBytes,
+	toJson,
+	toText,
+} from "./rows.js";
 import type { RunSnapshot, Store } from "./store.js";
 import type { Database, Transaction } from "./transactions.js";
 
@@ -91,18 +104,25 @@ export function runs(database: Database): Runs {
 async function snapshotOf(tx: Transaction, id: string, epoch: number): Promise<RunSnapshot> {
 	const found = await tx.run.findUnique({ where: { id }, include: { model: true, members: { orderBy: { clientId: "asc" } } } });
 	if (found === null) throw noSuchRun(id);
-	const inOpenRounds = { round: { runId: id, phase: { in: OPEN_PHASES } } };
-	const task = { id: true, clientId: true, slot: true, phase: true, report: { select: { digest: true } } } as const;
+	const inOpenRounds = { landing: { runId: id, phase: { in: OPEN_PHASES } } };
 	const rounds = await tx.round.findMany({
 		where: { runId: id, phase: { in: OPEN_PHASES } },
-		include: { tasks: { select: task, orderBy: { slot: "asc" } } },
+		include: { landings: { select: HELD_TASK, orderBy: { slot: "asc" } } },
 		orderBy: [{ kind: "desc" }, { round: "asc" }, { attempt: "asc" }],
 	});
 	const reports = await tx.report.findMany({
 		where: { task: inOpenRounds },
 		include: { task: { select: { clientId: true } } },
-		orderBy: [{ task: { roundId: "asc" } }, { sequence: "asc" }],
+		orderBy: [{ task: { landingId: "asc" } }, { sequence: "asc" }],
 	});
+	const inFlight = { phase: "leased", endsAtMs: { not: null } };
+	const carried = LIVE_PHASES.includes(found.phase)
+		? await tx.round.findFirst({
+				where: { runId: id, kind: "train", phase: "committed", landings: { some: inFlight } },
+				include: { landings: { select: HELD_TASK, where: inFlight } },
+				orderBy: { round: "desc" },
+			})
+		: null;
 	const evaluated = await tx.round.aggregate({ where: { runId: id, kind: "evaluate" }, _max: { round: true } });
 	const [row, model] = [runRow(found), modelRow(found.model)];
 	const initial: Vec<"f32"> = vecOf("f32", model.parameters, model.weights);
@@ -126,6 +146,7 @@ async function snapshotOf(tx: Transaction, id: string, epoch: number): Promise<R
 			evaluated: evaluated._max.round ?? 0,
 			...(found.ending === null ? {} : { ending: found.ending }),
 			open: rounds.map(roundState),
+			...(carried === null ? {} : { carried: roundState(carried) }),
 		},
 		rounds: rounds.map(({ kind, round, attempt, population, payload }) => ({
 			key: { kind: kind as RoundKey["kind"], round, attempt },

@@ -1,5 +1,16 @@
 import type { ClientId, Metrics, Plain, Plan, Vec } from "@rondo/algorithms";
-import type { AcceptedReport, LogRecord, PastTask, RoundKey, RoundState, RunPhase, RunSettings, RunState, TaskId } from "@rondo/rounds";
+import type {
+	AcceptedReport,
+	LogRecord,
+	PastTask,
+	RoundKey,
+	RoundState,
+	RunPhase,
+	RunSettings,
+	RunState,
+	TaskId,
+	TaskPhase,
+} from "@rondo/rounds";
 import type { Layout } from "@rondo/tensors";
 
 // The store port. Every method is one named transaction that can be retried; every write asserts the fencing epoch and
@@ -94,10 +105,11 @@ export interface TaskRow {
 	readonly run: string;
 	readonly key: RoundKey;
 	readonly track: number;
+	/** Commits that the task is based on. */
 	readonly commit: number;
 	readonly client: ClientId;
 	readonly slot: number;
-	readonly phase: "leased" | "accepted" | "declined" | "rejected";
+	readonly phase: TaskPhase;
 	readonly payload: Uint8Array;
 	readonly carryBasis: TaskId | null;
 	readonly deliveredAt: Date | null;
@@ -108,6 +120,8 @@ export interface TaskRow {
 	readonly bytesDown: number;
 	readonly bytesUp: number;
 	readonly numExamples: number | null;
+	/** Of its accepted report. */
+	readonly staleness: number | null;
 }
 
 export interface RoundRow {
@@ -171,6 +185,8 @@ export interface CommitWrite {
 	readonly members: readonly (readonly [ClientId, Plain | null])[];
 	readonly record: LogRecord;
 	readonly applied: readonly TaskId[];
+	/** Of an asynchronous round: leased tasks that stay so; the others that it has expire. */
+	readonly carried?: readonly TaskId[];
 	readonly misses: number;
 	readonly metrics: Metrics;
 	readonly scores: { readonly [client: ClientId]: Metrics };
@@ -255,21 +271,21 @@ export interface Store {
 
 	// Named transactions of the round machine, one per durable effect.
 	setPhase(run: string, phase: RunPhase, reason: string | null): Promise<void>;
-	/** `payload`: the frozen task of an evaluation. */
+	/** Also moves the tasks in flight that the round takes over (`state.tasks`). `payload`: the frozen task of an evaluation. */
 	openRound(run: string, state: RoundState, population: number, payload: Uint8Array | null): Promise<void>;
 	/** Creates tasks and sets the round collecting. Repeating it with the same tasks changes nothing. */
 	leaseTasks(
 		run: string,
 		key: RoundKey,
-		tasks: readonly { id: TaskId; client: ClientId; slot: number; payload: Uint8Array; carryBasis: TaskId | null }[],
+		tasks: readonly { id: TaskId; client: ClientId; slot: number; payload: Uint8Array; carryBasis: TaskId | null; endsAtMs?: number }[],
 	): Promise<void>;
-	/** Conditional on the round collecting and the task being leased. */
+	/** Conditional on the round collecting and the task being leased and landing in it. */
 	accept(
 		run: string,
 		key: RoundKey,
 		report: { task: TaskId; digest: string; content: Uint8Array; numExamples: number; staleness: number; bytesUp: number },
 	): Promise<Acceptance>;
-	endTask(run: string, task: TaskId, phase: "declined" | "rejected", reason: string): Promise<void>;
+	endTask(run: string, task: TaskId, phase: "declined" | "rejected" | "expired", reason: string): Promise<void>;
 	freeze(run: string, key: RoundKey, tasks: readonly TaskId[], setDigest: string): Promise<void>;
 	commit(write: CommitWrite): Promise<void>;
 	/** Closes an evaluation round with its numbers; no log entry. */
@@ -283,7 +299,7 @@ export interface Store {
 	getTask(id: TaskId): Promise<TaskRow | null>;
 	/** For a task that is in no open round: who it belonged to and what was accepted. */
 	pastTask(id: TaskId): Promise<PastTask | null>;
-	/** Leased tasks of open, collecting rounds of this client: what is offered again on reconnection. */
+	/** Leased tasks that land in open, collecting rounds, of this client: what is offered again on reconnection. */
 	openTasksOf(client: ClientId): Promise<readonly TaskRow[]>;
 	/** Settlements among these tasks of this client. */
 	settlementsOf(
@@ -293,8 +309,10 @@ export interface Store {
 	/** Task of the client's newest applied report in this run. */
 	lastApplied(run: string, client: ClientId): Promise<TaskId | null>;
 	getReport(task: TaskId): Promise<ReportRow | null>;
+	/** Of the reports that count for this round. */
 	reportsOf(run: string, key: RoundKey): Promise<readonly ReportRow[]>;
 	listRounds(run: string, page: { after?: string; limit: number; kind?: "train" | "evaluate" }): Promise<Page<RoundRow>>;
+	/** Of the tasks whose reports count for this round. */
 	listTasks(run: string, key: RoundKey): Promise<readonly TaskRow[]>;
 	/** Clients that had a training task of the run, in the order of their ids' bytes. */
 	listRunClients(run: string, page: { after?: string; limit: number }): Promise<Page<RunClientRow>>;

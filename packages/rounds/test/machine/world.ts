@@ -370,6 +370,7 @@ export class World {
 			}
 			return { ...round, waitLeftMs, leftMs };
 		});
-		expect({ ...stored, open, ...(stored.carried && { carried: { ...stored.carried, leftMs: memory.carried?.leftMs } }) }).toEqual(memory);
+		const { waitLeftMs, leftMs } = memory.carried ?? {};
+		expect({ ...stored, open, ...(stored.carried && { carried: { ...stored.carried, waitLeftMs, leftMs } }) }).toEqual(memory);
 	}
 }

@@ -1398,11 +1398,13 @@ export type RoundScalarFieldEnum = (typeof RoundScalarFieldEnum)[keyof typeof Ro
 export const TaskScalarFieldEnum = {
   id: 'id',
   roundId: 'roundId',
+  landingId: 'landingId',
   clientId: 'clientId',
   slot: 'slot',
   phase: 'phase',
   payload: 'payload',
   carryBasis: 'carryBasis',
+  endsAtMs: 'endsAtMs',
   leasedAt: 'leasedAt',
   deliveredAt: 'deliveredAt',
   endedAt: 'endedAt',

@@ -358,6 +358,7 @@ export type RoundWhereInput = {
   scores?: Prisma.JsonFilter<"Round">
   run?: Prisma.XOR<Prisma.RunScalarRelationFilter, Prisma.RunWhereInput>
   tasks?: Prisma.TaskListRelationFilter
+  landings?: Prisma.TaskListRelationFilter
 }
 
 export type RoundOrderByWithRelationInput = {
@@ -383,6 +384,7 @@ export type RoundOrderByWithRelationInput = {
   scores?: Prisma.SortOrder
   run?: Prisma.RunOrderByWithRelationInput
   tasks?: Prisma.TaskOrderByRelationAggregateInput
+  landings?: Prisma.TaskOrderByRelationAggregateInput
 }
 
 export type RoundWhereUniqueInput = Prisma.AtLeast<{
@@ -412,6 +414,7 @@ export type RoundWhereUniqueInput = Prisma.AtLeast<{
   scores?: Prisma.JsonFilter<"Round">
   run?: Prisma.XOR<Prisma.RunScalarRelationFilter, Prisma.RunWhereInput>
   tasks?: Prisma.TaskListRelationFilter
+  landings?: Prisma.TaskListRelationFilter
 }, "id" | "runId_kind_round_attempt">
 
 export type RoundOrderByWithAggregationInput = {
@@ -490,6 +493,7 @@ export type RoundCreateInput = {
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   run: Prisma.RunCreateNestedOneWithoutRoundsOpenedInput
   tasks?: Prisma.TaskCreateNestedManyWithoutRoundInput
+  landings?: Prisma.TaskCreateNestedManyWithoutLandingInput
 }
 
 export type RoundUncheckedCreateInput = {
@@ -514,6 +518,7 @@ export type RoundUncheckedCreateInput = {
   metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   tasks?: Prisma.TaskUncheckedCreateNestedManyWithoutRoundInput
+  landings?: Prisma.TaskUncheckedCreateNestedManyWithoutLandingInput
 }
 
 export type RoundUpdateInput = {
@@ -538,6 +543,7 @@ export type RoundUpdateInput = {
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   run?: Prisma.RunUpdateOneRequiredWithoutRoundsOpenedNestedInput
   tasks?: Prisma.TaskUpdateManyWithoutRoundNestedInput
+  landings?: Prisma.TaskUpdateManyWithoutLandingNestedInput
 }
 
 export type RoundUncheckedUpdateInput = {
@@ -562,6 +568,7 @@ export type RoundUncheckedUpdateInput = {
   metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   tasks?: Prisma.TaskUncheckedUpdateManyWithoutRoundNestedInput
+  landings?: Prisma.TaskUncheckedUpdateManyWithoutLandingNestedInput
 }
 
 export type RoundCreateManyInput = {
@@ -801,12 +808,26 @@ export type RoundCreateNestedOneWithoutTasksInput = {
   connect?: Prisma.RoundWhereUniqueInput
 }
 
+export type RoundCreateNestedOneWithoutLandingsInput = {
+  create?: Prisma.XOR<Prisma.RoundCreateWithoutLandingsInput, Prisma.RoundUncheckedCreateWithoutLandingsInput>
+  connectOrCreate?: Prisma.RoundCreateOrConnectWithoutLandingsInput
+  connect?: Prisma.RoundWhereUniqueInput
+}
+
 export type RoundUpdateOneRequiredWithoutTasksNestedInput = {
   create?: Prisma.XOR<Prisma.RoundCreateWithoutTasksInput, Prisma.RoundUncheckedCreateWithoutTasksInput>
   connectOrCreate?: Prisma.RoundCreateOrConnectWithoutTasksInput
   upsert?: Prisma.RoundUpsertWithoutTasksInput
   connect?: Prisma.RoundWhereUniqueInput
   update?: Prisma.XOR<Prisma.XOR<Prisma.RoundUpdateToOneWithWhereWithoutTasksInput, Prisma.RoundUpdateWithoutTasksInput>, Prisma.RoundUncheckedUpdateWithoutTasksInput>
+}
+
+export type RoundUpdateOneRequiredWithoutLandingsNestedInput = {
+  create?: Prisma.XOR<Prisma.RoundCreateWithoutLandingsInput, Prisma.RoundUncheckedCreateWithoutLandingsInput>
+  connectOrCreate?: Prisma.RoundCreateOrConnectWithoutLandingsInput
+  upsert?: Prisma.RoundUpsertWithoutLandingsInput
+  connect?: Prisma.RoundWhereUniqueInput
+  update?: Prisma.XOR<Prisma.XOR<Prisma.RoundUpdateToOneWithWhereWithoutLandingsInput, Prisma.RoundUpdateWithoutLandingsInput>, Prisma.RoundUncheckedUpdateWithoutLandingsInput>
 }
 
 export type RoundCreateWithoutRunInput = {
@@ -830,6 +851,7 @@ export type RoundCreateWithoutRunInput = {
   metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   tasks?: Prisma.TaskCreateNestedManyWithoutRoundInput
+  landings?: Prisma.TaskCreateNestedManyWithoutLandingInput
 }
 
 export type RoundUncheckedCreateWithoutRunInput = {
@@ -853,6 +875,7 @@ export type RoundUncheckedCreateWithoutRunInput = {
   metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   tasks?: Prisma.TaskUncheckedCreateNestedManyWithoutRoundInput
+  landings?: Prisma.TaskUncheckedCreateNestedManyWithoutLandingInput
 }
 
 export type RoundCreateOrConnectWithoutRunInput = {
@@ -928,6 +951,7 @@ export type RoundCreateWithoutTasksInput = {
   metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   run: Prisma.RunCreateNestedOneWithoutRoundsOpenedInput
+  landings?: Prisma.TaskCreateNestedManyWithoutLandingInput
 }
 
 export type RoundUncheckedCreateWithoutTasksInput = {
@@ -951,11 +975,65 @@ export type RoundUncheckedCreateWithoutTasksInput = {
   closedAt?: Date | string | null
   metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
+  landings?: Prisma.TaskUncheckedCreateNestedManyWithoutLandingInput
 }
 
 export type RoundCreateOrConnectWithoutTasksInput = {
   where: Prisma.RoundWhereUniqueInput
   create: Prisma.XOR<Prisma.RoundCreateWithoutTasksInput, Prisma.RoundUncheckedCreateWithoutTasksInput>
+}
+
+export type RoundCreateWithoutLandingsInput = {
+  id: string
+  kind: string
+  track?: number
+  round: number
+  attempt: number
+  commit: number
+  phase: string
+  plan: runtime.Bytes
+  waitLeftMs: number
+  leftMs: number
+  population: number
+  payload?: runtime.Bytes | null
+  setDigest?: string | null
+  accepted?: number
+  reason?: string | null
+  openedAt?: Date | string
+  closedAt?: Date | string | null
+  metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
+  scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
+  run: Prisma.RunCreateNestedOneWithoutRoundsOpenedInput
+  tasks?: Prisma.TaskCreateNestedManyWithoutRoundInput
+}
+
+export type RoundUncheckedCreateWithoutLandingsInput = {
+  id: string
+  runId: string
+  kind: string
+  track?: number
+  round: number
+  attempt: number
+  commit: number
+  phase: string
+  plan: runtime.Bytes
+  waitLeftMs: number
+  leftMs: number
+  population: number
+  payload?: runtime.Bytes | null
+  setDigest?: string | null
+  accepted?: number
+  reason?: string | null
+  openedAt?: Date | string
+  closedAt?: Date | string | null
+  metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
+  scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
+  tasks?: Prisma.TaskUncheckedCreateNestedManyWithoutRoundInput
+}
+
+export type RoundCreateOrConnectWithoutLandingsInput = {
+  where: Prisma.RoundWhereUniqueInput
+  create: Prisma.XOR<Prisma.RoundCreateWithoutLandingsInput, Prisma.RoundUncheckedCreateWithoutLandingsInput>
 }
 
 export type RoundUpsertWithoutTasksInput = {
@@ -990,6 +1068,7 @@ export type RoundUpdateWithoutTasksInput = {
   metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   run?: Prisma.RunUpdateOneRequiredWithoutRoundsOpenedNestedInput
+  landings?: Prisma.TaskUpdateManyWithoutLandingNestedInput
 }
 
 export type RoundUncheckedUpdateWithoutTasksInput = {
@@ -1013,6 +1092,66 @@ export type RoundUncheckedUpdateWithoutTasksInput = {
   closedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
+  landings?: Prisma.TaskUncheckedUpdateManyWithoutLandingNestedInput
+}
+
+export type RoundUpsertWithoutLandingsInput = {
+  update: Prisma.XOR<Prisma.RoundUpdateWithoutLandingsInput, Prisma.RoundUncheckedUpdateWithoutLandingsInput>
+  create: Prisma.XOR<Prisma.RoundCreateWithoutLandingsInput, Prisma.RoundUncheckedCreateWithoutLandingsInput>
+  where?: Prisma.RoundWhereInput
+}
+
+export type RoundUpdateToOneWithWhereWithoutLandingsInput = {
+  where?: Prisma.RoundWhereInput
+  data: Prisma.XOR<Prisma.RoundUpdateWithoutLandingsInput, Prisma.RoundUncheckedUpdateWithoutLandingsInput>
+}
+
+export type RoundUpdateWithoutLandingsInput = {
+  id?: Prisma.StringFieldUpdateOperationsInput | string
+  kind?: Prisma.StringFieldUpdateOperationsInput | string
+  track?: Prisma.IntFieldUpdateOperationsInput | number
+  round?: Prisma.IntFieldUpdateOperationsInput | number
+  attempt?: Prisma.IntFieldUpdateOperationsInput | number
+  commit?: Prisma.IntFieldUpdateOperationsInput | number
+  phase?: Prisma.StringFieldUpdateOperationsInput | string
+  plan?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
+  waitLeftMs?: Prisma.FloatFieldUpdateOperationsInput | number
+  leftMs?: Prisma.FloatFieldUpdateOperationsInput | number
+  population?: Prisma.IntFieldUpdateOperationsInput | number
+  payload?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  setDigest?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  accepted?: Prisma.IntFieldUpdateOperationsInput | number
+  reason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  openedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  closedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
+  scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
+  run?: Prisma.RunUpdateOneRequiredWithoutRoundsOpenedNestedInput
+  tasks?: Prisma.TaskUpdateManyWithoutRoundNestedInput
+}
+
+export type RoundUncheckedUpdateWithoutLandingsInput = {
+  id?: Prisma.StringFieldUpdateOperationsInput | string
+  runId?: Prisma.StringFieldUpdateOperationsInput | string
+  kind?: Prisma.StringFieldUpdateOperationsInput | string
+  track?: Prisma.IntFieldUpdateOperationsInput | number
+  round?: Prisma.IntFieldUpdateOperationsInput | number
+  attempt?: Prisma.IntFieldUpdateOperationsInput | number
+  commit?: Prisma.IntFieldUpdateOperationsInput | number
+  phase?: Prisma.StringFieldUpdateOperationsInput | string
+  plan?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
+  waitLeftMs?: Prisma.FloatFieldUpdateOperationsInput | number
+  leftMs?: Prisma.FloatFieldUpdateOperationsInput | number
+  population?: Prisma.IntFieldUpdateOperationsInput | number
+  payload?: Prisma.NullableBytesFieldUpdateOperationsInput | runtime.Bytes | null
+  setDigest?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  accepted?: Prisma.IntFieldUpdateOperationsInput | number
+  reason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  openedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  closedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
+  scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
+  tasks?: Prisma.TaskUncheckedUpdateManyWithoutRoundNestedInput
 }
 
 export type RoundCreateManyRunInput = {
@@ -1058,6 +1197,7 @@ export type RoundUpdateWithoutRunInput = {
   metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   tasks?: Prisma.TaskUpdateManyWithoutRoundNestedInput
+  landings?: Prisma.TaskUpdateManyWithoutLandingNestedInput
 }
 
 export type RoundUncheckedUpdateWithoutRunInput = {
@@ -1081,6 +1221,7 @@ export type RoundUncheckedUpdateWithoutRunInput = {
   metrics?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   scores?: Prisma.JsonNullValueInput | runtime.InputJsonValue
   tasks?: Prisma.TaskUncheckedUpdateManyWithoutRoundNestedInput
+  landings?: Prisma.TaskUncheckedUpdateManyWithoutLandingNestedInput
 }
 
 export type RoundUncheckedUpdateManyWithoutRunInput = {
@@ -1112,10 +1253,12 @@ export type RoundUncheckedUpdateManyWithoutRunInput = {
 
 export type RoundCountOutputType = {
   tasks: number
+  landings: number
 }
 
 export type RoundCountOutputTypeSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   tasks?: boolean | RoundCountOutputTypeCountTasksArgs
+  landings?: boolean | RoundCountOutputTypeCountLandingsArgs
 }
 
 /**
@@ -1132,6 +1275,13 @@ export type RoundCountOutputTypeDefaultArgs<ExtArgs extends runtime.Types.Extens
  * RoundCountOutputType without action
  */
 export type RoundCountOutputTypeCountTasksArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
+  where?: Prisma.TaskWhereInput
+}
+
+/**
+ * RoundCountOutputType without action
+ */
+export type RoundCountOutputTypeCountLandingsArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   where?: Prisma.TaskWhereInput
 }
 
@@ -1159,6 +1309,7 @@ export type RoundSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = 
   scores?: boolean
   run?: boolean | Prisma.RunDefaultArgs<ExtArgs>
   tasks?: boolean | Prisma.Round$tasksArgs<ExtArgs>
+  landings?: boolean | Prisma.Round$landingsArgs<ExtArgs>
   _count?: boolean | Prisma.RoundCountOutputTypeDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["round"]>
 
@@ -1237,6 +1388,7 @@ export type RoundOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = ru
 export type RoundInclude<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   run?: boolean | Prisma.RunDefaultArgs<ExtArgs>
   tasks?: boolean | Prisma.Round$tasksArgs<ExtArgs>
+  landings?: boolean | Prisma.Round$landingsArgs<ExtArgs>
   _count?: boolean | Prisma.RoundCountOutputTypeDefaultArgs<ExtArgs>
 }
 export type RoundIncludeCreateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
@@ -1250,7 +1402,14 @@ export type $RoundPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs 
   name: "Round"
   objects: {
     run: Prisma.$RunPayload<ExtArgs>
+    /**
+     * Tasks that were made of the state that the round began with.
+     */
     tasks: Prisma.$TaskPayload<ExtArgs>[]
+    /**
+     * Tasks whose reports count for this round: those above, or in an asynchronous run what was in flight.
+     */
+    landings: Prisma.$TaskPayload<ExtArgs>[]
   }
   scalars: runtime.Types.Extensions.GetPayloadResult<{
     id: string
@@ -1690,6 +1849,7 @@ export interface Prisma__RoundClient<T, Null = never, ExtArgs extends runtime.Ty
   readonly [Symbol.toStringTag]: "PrismaPromise"
   run<T extends Prisma.RunDefaultArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.RunDefaultArgs<ExtArgs>>): Prisma.Prisma__RunClient<runtime.Types.Result.GetResult<Prisma.$RunPayload<ExtArgs>, T, "findUniqueOrThrow", GlobalOmitOptions> | Null, Null, ExtArgs, GlobalOmitOptions>
   tasks<T extends Prisma.Round$tasksArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.Round$tasksArgs<ExtArgs>>): Prisma.PrismaPromise<runtime.Types.Result.GetResult<Prisma.$TaskPayload<ExtArgs>, T, "findMany", GlobalOmitOptions> | Null>
+  landings<T extends Prisma.Round$landingsArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.Round$landingsArgs<ExtArgs>>): Prisma.PrismaPromise<runtime.Types.Result.GetResult<Prisma.$TaskPayload<ExtArgs>, T, "findMany", GlobalOmitOptions> | Null>
   /**
    * Attaches callbacks for the resolution and/or rejection of the Promise.
    * @param onfulfilled The callback to execute when the Promise is resolved.
@@ -2143,6 +2303,30 @@ export type RoundDeleteManyArgs<ExtArgs extends runtime.Types.Extensions.Interna
  * Round.tasks
  */
 export type Round$tasksArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
+  /**
+   * Select specific fields to fetch from the Task
+   */
+  select?: Prisma.TaskSelect<ExtArgs> | null
+  /**
+   * Omit specific fields from the Task
+   */
+  omit?: Prisma.TaskOmit<ExtArgs> | null
+  /**
+   * Choose, which related nodes to fetch as well
+   */
+  include?: Prisma.TaskInclude<ExtArgs> | null
+  where?: Prisma.TaskWhereInput
+  orderBy?: Prisma.TaskOrderByWithRelationInput | Prisma.TaskOrderByWithRelationInput[]
+  cursor?: Prisma.TaskWhereUniqueInput
+  take?: number
+  skip?: number
+  distinct?: Prisma.TaskScalarFieldEnum | Prisma.TaskScalarFieldEnum[]
+}
+
+/**
+ * Round.landings
+ */
+export type Round$landingsArgs<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   /**
    * Select specific fields to fetch from the Task
    */

@@ -28,6 +28,7 @@ export type AggregateTask = {
 
 export type TaskAvgAggregateOutputType = {
   slot: number | null
+  endsAtMs: number | null
   settledCommit: number | null
   bytesDown: number | null
   bytesUp: number | null
@@ -35,6 +36,7 @@ export type TaskAvgAggregateOutputType = {
 
 export type TaskSumAggregateOutputType = {
   slot: number | null
+  endsAtMs: number | null
   settledCommit: number | null
   bytesDown: bigint | null
   bytesUp: bigint | null
@@ -43,11 +45,13 @@ export type TaskSumAggregateOutputType = {
 export type TaskMinAggregateOutputType = {
   id: string | null
   roundId: string | null
+  landingId: string | null
   clientId: string | null
   slot: number | null
   phase: string | null
   payload: runtime.Bytes | null
   carryBasis: string | null
+  endsAtMs: number | null
   leasedAt: Date | null
   deliveredAt: Date | null
   endedAt: Date | null
@@ -61,11 +65,13 @@ export type TaskMinAggregateOutputType = {
 export type TaskMaxAggregateOutputType = {
   id: string | null
   roundId: string | null
+  landingId: string | null
   clientId: string | null
   slot: number | null
   phase: string | null
   payload: runtime.Bytes | null
   carryBasis: string | null
+  endsAtMs: number | null
   leasedAt: Date | null
   deliveredAt: Date | null
   endedAt: Date | null
@@ -79,11 +85,13 @@ export type TaskMaxAggregateOutputType = {
 export type TaskCountAggregateOutputType = {
   id: number
   roundId: number
+  landingId: number
   clientId: number
   slot: number
   phase: number
   payload: number
   carryBasis: number
+  endsAtMs: number
   leasedAt: number
   deliveredAt: number
   endedAt: number
@@ -98,6 +106,7 @@ export type TaskCountAggregateOutputType = {
 
 export type TaskAvgAggregateInputType = {
   slot?: true
+  endsAtMs?: true
   settledCommit?: true
   bytesDown?: true
   bytesUp?: true
@@ -105,6 +114,7 @@ export type TaskAvgAggregateInputType = {
 
 export type TaskSumAggregateInputType = {
   slot?: true
+  endsAtMs?: true
   settledCommit?: true
   bytesDown?: true
   bytesUp?: true
@@ -113,11 +123,13 @@ export type TaskSumAggregateInputType = {
 export type TaskMinAggregateInputType = {
   id?: true
   roundId?: true
+  landingId?: true
   clientId?: true
   slot?: true
   phase?: true
   payload?: true
   carryBasis?: true
+  endsAtMs?: true
   leasedAt?: true
   deliveredAt?: true
   endedAt?: true
@@ -131,11 +143,13 @@ export type TaskMinAggregateInputType = {
 export type TaskMaxAggregateInputType = {
   id?: true
   roundId?: true
+  landingId?: true
   clientId?: true
   slot?: true
   phase?: true
   payload?: true
   carryBasis?: true
+  endsAtMs?: true
   leasedAt?: true
   deliveredAt?: true
   endedAt?: true
@@ -149,11 +163,13 @@ export type TaskMaxAggregateInputType = {
 export type TaskCountAggregateInputType = {
   id?: true
   roundId?: true
+  landingId?: true
   clientId?: true
   slot?: true
   phase?: true
   payload?: true
   carryBasis?: true
+  endsAtMs?: true
   leasedAt?: true
   deliveredAt?: true
   endedAt?: true
@@ -254,11 +270,13 @@ export type TaskGroupByArgs<ExtArgs extends runtime.Types.Extensions.InternalArg
 export type TaskGroupByOutputType = {
   id: string
   roundId: string
+  landingId: string
   clientId: string
   slot: number
   phase: string
   payload: runtime.Bytes
   carryBasis: string | null
+  endsAtMs: number | null
   leasedAt: Date
   deliveredAt: Date | null
   endedAt: Date | null
@@ -295,11 +313,13 @@ export type TaskWhereInput = {
   NOT?: Prisma.TaskWhereInput | Prisma.TaskWhereInput[]
   id?: Prisma.StringFilter<"Task"> | string
   roundId?: Prisma.StringFilter<"Task"> | string
+  landingId?: Prisma.StringFilter<"Task"> | string
   clientId?: Prisma.StringFilter<"Task"> | string
   slot?: Prisma.IntFilter<"Task"> | number
   phase?: Prisma.StringFilter<"Task"> | string
   payload?: Prisma.BytesFilter<"Task"> | runtime.Bytes
   carryBasis?: Prisma.StringNullableFilter<"Task"> | string | null
+  endsAtMs?: Prisma.FloatNullableFilter<"Task"> | number | null
   leasedAt?: Prisma.DateTimeFilter<"Task"> | Date | string
   deliveredAt?: Prisma.DateTimeNullableFilter<"Task"> | Date | string | null
   endedAt?: Prisma.DateTimeNullableFilter<"Task"> | Date | string | null
@@ -309,6 +329,7 @@ export type TaskWhereInput = {
   bytesDown?: Prisma.BigIntFilter<"Task"> | bigint | number
   bytesUp?: Prisma.BigIntFilter<"Task"> | bigint | number
   round?: Prisma.XOR<Prisma.RoundScalarRelationFilter, Prisma.RoundWhereInput>
+  landing?: Prisma.XOR<Prisma.RoundScalarRelationFilter, Prisma.RoundWhereInput>
   client?: Prisma.XOR<Prisma.ClientScalarRelationFilter, Prisma.ClientWhereInput>
   report?: Prisma.XOR<Prisma.ReportNullableScalarRelationFilter, Prisma.ReportWhereInput> | null
 }
@@ -316,11 +337,13 @@ export type TaskWhereInput = {
 export type TaskOrderByWithRelationInput = {
   id?: Prisma.SortOrder
   roundId?: Prisma.SortOrder
+  landingId?: Prisma.SortOrder
   clientId?: Prisma.SortOrder
   slot?: Prisma.SortOrder
   phase?: Prisma.SortOrder
   payload?: Prisma.SortOrder
   carryBasis?: Prisma.SortOrderInput | Prisma.SortOrder
+  endsAtMs?: Prisma.SortOrderInput | Prisma.SortOrder
   leasedAt?: Prisma.SortOrder
   deliveredAt?: Prisma.SortOrderInput | Prisma.SortOrder
   endedAt?: Prisma.SortOrderInput | Prisma.SortOrder
@@ -330,6 +353,7 @@ export type TaskOrderByWithRelationInput = {
   bytesDown?: Prisma.SortOrder
   bytesUp?: Prisma.SortOrder
   round?: Prisma.RoundOrderByWithRelationInput
+  landing?: Prisma.RoundOrderByWithRelationInput
   client?: Prisma.ClientOrderByWithRelationInput
   report?: Prisma.ReportOrderByWithRelationInput
 }
@@ -340,11 +364,13 @@ export type TaskWhereUniqueInput = Prisma.AtLeast<{
   OR?: Prisma.TaskWhereInput[]
   NOT?: Prisma.TaskWhereInput | Prisma.TaskWhereInput[]
   roundId?: Prisma.StringFilter<"Task"> | string
+  landingId?: Prisma.StringFilter<"Task"> | string
   clientId?: Prisma.StringFilter<"Task"> | string
   slot?: Prisma.IntFilter<"Task"> | number
   phase?: Prisma.StringFilter<"Task"> | string
   payload?: Prisma.BytesFilter<"Task"> | runtime.Bytes
   carryBasis?: Prisma.StringNullableFilter<"Task"> | string | null
+  endsAtMs?: Prisma.FloatNullableFilter<"Task"> | number | null
   leasedAt?: Prisma.DateTimeFilter<"Task"> | Date | string
   deliveredAt?: Prisma.DateTimeNullableFilter<"Task"> | Date | string | null
   endedAt?: Prisma.DateTimeNullableFilter<"Task"> | Date | string | null
@@ -354,6 +380,7 @@ export type TaskWhereUniqueInput = Prisma.AtLeast<{
   bytesDown?: Prisma.BigIntFilter<"Task"> | bigint | number
   bytesUp?: Prisma.BigIntFilter<"Task"> | bigint | number
   round?: Prisma.XOR<Prisma.RoundScalarRelationFilter, Prisma.RoundWhereInput>
+  landing?: Prisma.XOR<Prisma.RoundScalarRelationFilter, Prisma.RoundWhereInput>
   client?: Prisma.XOR<Prisma.ClientScalarRelationFilter, Prisma.ClientWhereInput>
   report?: Prisma.XOR<Prisma.ReportNullableScalarRelationFilter, Prisma.ReportWhereInput> | null
 }, "id">
@@ -361,11 +388,13 @@ export type TaskWhereUniqueInput = Prisma.AtLeast<{
 export type TaskOrderByWithAggregationInput = {
   id?: Prisma.SortOrder
   roundId?: Prisma.SortOrder
+  landingId?: Prisma.SortOrder
   clientId?: Prisma.SortOrder
   slot?: Prisma.SortOrder
   phase?: Prisma.SortOrder
   payload?: Prisma.SortOrder
   carryBasis?: Prisma.SortOrderInput | Prisma.SortOrder
+  endsAtMs?: Prisma.SortOrderInput | Prisma.SortOrder
   leasedAt?: Prisma.SortOrder
   deliveredAt?: Prisma.SortOrderInput | Prisma.SortOrder
   endedAt?: Prisma.SortOrderInput | Prisma.SortOrder
@@ -387,11 +416,13 @@ export type TaskScalarWhereWithAggregatesInput = {
   NOT?: Prisma.TaskScalarWhereWithAggregatesInput | Prisma.TaskScalarWhereWithAggregatesInput[]
   id?: Prisma.StringWithAggregatesFilter<"Task"> | string
   roundId?: Prisma.StringWithAggregatesFilter<"Task"> | string
+  landingId?: Prisma.StringWithAggregatesFilter<"Task"> | string
   clientId?: Prisma.StringWithAggregatesFilter<"Task"> | string
   slot?: Prisma.IntWithAggregatesFilter<"Task"> | number
   phase?: Prisma.StringWithAggregatesFilter<"Task"> | string
   payload?: Prisma.BytesWithAggregatesFilter<"Task"> | runtime.Bytes
   carryBasis?: Prisma.StringNullableWithAggregatesFilter<"Task"> | string | null
+  endsAtMs?: Prisma.FloatNullableWithAggregatesFilter<"Task"> | number | null
   leasedAt?: Prisma.DateTimeWithAggregatesFilter<"Task"> | Date | string
   deliveredAt?: Prisma.DateTimeNullableWithAggregatesFilter<"Task"> | Date | string | null
   endedAt?: Prisma.DateTimeNullableWithAggregatesFilter<"Task"> | Date | string | null
@@ -408,6 +439,7 @@ export type TaskCreateInput = {
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -417,6 +449,7 @@ export type TaskCreateInput = {
   bytesDown?: bigint | number
   bytesUp?: bigint | number
   round: Prisma.RoundCreateNestedOneWithoutTasksInput
+  landing: Prisma.RoundCreateNestedOneWithoutLandingsInput
   client: Prisma.ClientCreateNestedOneWithoutTasksInput
   report?: Prisma.ReportCreateNestedOneWithoutTaskInput
 }
@@ -424,11 +457,13 @@ export type TaskCreateInput = {
 export type TaskUncheckedCreateInput = {
   id: string
   roundId: string
+  landingId: string
   clientId: string
   slot: number
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -446,6 +481,7 @@ export type TaskUpdateInput = {
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -455,6 +491,7 @@ export type TaskUpdateInput = {
   bytesDown?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   bytesUp?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   round?: Prisma.RoundUpdateOneRequiredWithoutTasksNestedInput
+  landing?: Prisma.RoundUpdateOneRequiredWithoutLandingsNestedInput
   client?: Prisma.ClientUpdateOneRequiredWithoutTasksNestedInput
   report?: Prisma.ReportUpdateOneWithoutTaskNestedInput
 }
@@ -462,11 +499,13 @@ export type TaskUpdateInput = {
 export type TaskUncheckedUpdateInput = {
   id?: Prisma.StringFieldUpdateOperationsInput | string
   roundId?: Prisma.StringFieldUpdateOperationsInput | string
+  landingId?: Prisma.StringFieldUpdateOperationsInput | string
   clientId?: Prisma.StringFieldUpdateOperationsInput | string
   slot?: Prisma.IntFieldUpdateOperationsInput | number
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -481,11 +520,13 @@ export type TaskUncheckedUpdateInput = {
 export type TaskCreateManyInput = {
   id: string
   roundId: string
+  landingId: string
   clientId: string
   slot: number
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -502,6 +543,7 @@ export type TaskUpdateManyMutationInput = {
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -515,11 +557,13 @@ export type TaskUpdateManyMutationInput = {
 export type TaskUncheckedUpdateManyInput = {
   id?: Prisma.StringFieldUpdateOperationsInput | string
   roundId?: Prisma.StringFieldUpdateOperationsInput | string
+  landingId?: Prisma.StringFieldUpdateOperationsInput | string
   clientId?: Prisma.StringFieldUpdateOperationsInput | string
   slot?: Prisma.IntFieldUpdateOperationsInput | number
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -543,11 +587,13 @@ export type TaskOrderByRelationAggregateInput = {
 export type TaskCountOrderByAggregateInput = {
   id?: Prisma.SortOrder
   roundId?: Prisma.SortOrder
+  landingId?: Prisma.SortOrder
   clientId?: Prisma.SortOrder
   slot?: Prisma.SortOrder
   phase?: Prisma.SortOrder
   payload?: Prisma.SortOrder
   carryBasis?: Prisma.SortOrder
+  endsAtMs?: Prisma.SortOrder
   leasedAt?: Prisma.SortOrder
   deliveredAt?: Prisma.SortOrder
   endedAt?: Prisma.SortOrder
@@ -560,6 +606,7 @@ export type TaskCountOrderByAggregateInput = {
 
 export type TaskAvgOrderByAggregateInput = {
   slot?: Prisma.SortOrder
+  endsAtMs?: Prisma.SortOrder
   settledCommit?: Prisma.SortOrder
   bytesDown?: Prisma.SortOrder
   bytesUp?: Prisma.SortOrder
@@ -568,11 +615,13 @@ export type TaskAvgOrderByAggregateInput = {
 export type TaskMaxOrderByAggregateInput = {
   id?: Prisma.SortOrder
   roundId?: Prisma.SortOrder
+  landingId?: Prisma.SortOrder
   clientId?: Prisma.SortOrder
   slot?: Prisma.SortOrder
   phase?: Prisma.SortOrder
   payload?: Prisma.SortOrder
   carryBasis?: Prisma.SortOrder
+  endsAtMs?: Prisma.SortOrder
   leasedAt?: Prisma.SortOrder
   deliveredAt?: Prisma.SortOrder
   endedAt?: Prisma.SortOrder
@@ -586,11 +635,13 @@ export type TaskMaxOrderByAggregateInput = {
 export type TaskMinOrderByAggregateInput = {
   id?: Prisma.SortOrder
   roundId?: Prisma.SortOrder
+  landingId?: Prisma.SortOrder
   clientId?: Prisma.SortOrder
   slot?: Prisma.SortOrder
   phase?: Prisma.SortOrder
   payload?: Prisma.SortOrder
   carryBasis?: Prisma.SortOrder
+  endsAtMs?: Prisma.SortOrder
   leasedAt?: Prisma.SortOrder
   deliveredAt?: Prisma.SortOrder
   endedAt?: Prisma.SortOrder
@@ -603,6 +654,7 @@ export type TaskMinOrderByAggregateInput = {
 
 export type TaskSumOrderByAggregateInput = {
   slot?: Prisma.SortOrder
+  endsAtMs?: Prisma.SortOrder
   settledCommit?: Prisma.SortOrder
   bytesDown?: Prisma.SortOrder
   bytesUp?: Prisma.SortOrder
@@ -662,10 +714,24 @@ export type TaskCreateNestedManyWithoutRoundInput = {
   connect?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
 }
 
+export type TaskCreateNestedManyWithoutLandingInput = {
+  create?: Prisma.XOR<Prisma.TaskCreateWithoutLandingInput, Prisma.TaskUncheckedCreateWithoutLandingInput> | Prisma.TaskCreateWithoutLandingInput[] | Prisma.TaskUncheckedCreateWithoutLandingInput[]
+  connectOrCreate?: Prisma.TaskCreateOrConnectWithoutLandingInput | Prisma.TaskCreateOrConnectWithoutLandingInput[]
+  createMany?: Prisma.TaskCreateManyLandingInputEnvelope
+  connect?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
+}
+
 export type TaskUncheckedCreateNestedManyWithoutRoundInput = {
   create?: Prisma.XOR<Prisma.TaskCreateWithoutRoundInput, Prisma.TaskUncheckedCreateWithoutRoundInput> | Prisma.TaskCreateWithoutRoundInput[] | Prisma.TaskUncheckedCreateWithoutRoundInput[]
   connectOrCreate?: Prisma.TaskCreateOrConnectWithoutRoundInput | Prisma.TaskCreateOrConnectWithoutRoundInput[]
   createMany?: Prisma.TaskCreateManyRoundInputEnvelope
+  connect?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
+}
+
+export type TaskUncheckedCreateNestedManyWithoutLandingInput = {
+  create?: Prisma.XOR<Prisma.TaskCreateWithoutLandingInput, Prisma.TaskUncheckedCreateWithoutLandingInput> | Prisma.TaskCreateWithoutLandingInput[] | Prisma.TaskUncheckedCreateWithoutLandingInput[]
+  connectOrCreate?: Prisma.TaskCreateOrConnectWithoutLandingInput | Prisma.TaskCreateOrConnectWithoutLandingInput[]
+  createMany?: Prisma.TaskCreateManyLandingInputEnvelope
   connect?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
 }
 
@@ -683,6 +749,20 @@ export type TaskUpdateManyWithoutRoundNestedInput = {
   deleteMany?: Prisma.TaskScalarWhereInput | Prisma.TaskScalarWhereInput[]
 }
 
+export type TaskUpdateManyWithoutLandingNestedInput = {
+  create?: Prisma.XOR<Prisma.TaskCreateWithoutLandingInput, Prisma.TaskUncheckedCreateWithoutLandingInput> | Prisma.TaskCreateWithoutLandingInput[] | Prisma.TaskUncheckedCreateWithoutLandingInput[]
+  connectOrCreate?: Prisma.TaskCreateOrConnectWithoutLandingInput | Prisma.TaskCreateOrConnectWithoutLandingInput[]
+  upsert?: Prisma.TaskUpsertWithWhereUniqueWithoutLandingInput | Prisma.TaskUpsertWithWhereUniqueWithoutLandingInput[]
+  createMany?: Prisma.TaskCreateManyLandingInputEnvelope
+  set?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
+  disconnect?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
+  delete?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
+  connect?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
+  update?: Prisma.TaskUpdateWithWhereUniqueWithoutLandingInput | Prisma.TaskUpdateWithWhereUniqueWithoutLandingInput[]
+  updateMany?: Prisma.TaskUpdateManyWithWhereWithoutLandingInput | Prisma.TaskUpdateManyWithWhereWithoutLandingInput[]
+  deleteMany?: Prisma.TaskScalarWhereInput | Prisma.TaskScalarWhereInput[]
+}
+
 export type TaskUncheckedUpdateManyWithoutRoundNestedInput = {
   create?: Prisma.XOR<Prisma.TaskCreateWithoutRoundInput, Prisma.TaskUncheckedCreateWithoutRoundInput> | Prisma.TaskCreateWithoutRoundInput[] | Prisma.TaskUncheckedCreateWithoutRoundInput[]
   connectOrCreate?: Prisma.TaskCreateOrConnectWithoutRoundInput | Prisma.TaskCreateOrConnectWithoutRoundInput[]
@@ -695,6 +775,28 @@ export type TaskUncheckedUpdateManyWithoutRoundNestedInput = {
   update?: Prisma.TaskUpdateWithWhereUniqueWithoutRoundInput | Prisma.TaskUpdateWithWhereUniqueWithoutRoundInput[]
   updateMany?: Prisma.TaskUpdateManyWithWhereWithoutRoundInput | Prisma.TaskUpdateManyWithWhereWithoutRoundInput[]
   deleteMany?: Prisma.TaskScalarWhereInput | Prisma.TaskScalarWhereInput[]
+}
+
+export type TaskUncheckedUpdateManyWithoutLandingNestedInput = {
+  create?: Prisma.XOR<Prisma.TaskCreateWithoutLandingInput, Prisma.TaskUncheckedCreateWithoutLandingInput> | Prisma.TaskCreateWithoutLandingInput[] | Prisma.TaskUncheckedCreateWithoutLandingInput[]
+  connectOrCreate?: Prisma.TaskCreateOrConnectWithoutLandingInput | Prisma.TaskCreateOrConnectWithoutLandingInput[]
+  upsert?: Prisma.TaskUpsertWithWhereUniqueWithoutLandingInput | Prisma.TaskUpsertWithWhereUniqueWithoutLandingInput[]
+  createMany?: Prisma.TaskCreateManyLandingInputEnvelope
+  set?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
+  disconnect?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
+  delete?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
+  connect?: Prisma.TaskWhereUniqueInput | Prisma.TaskWhereUniqueInput[]
+  update?: Prisma.TaskUpdateWithWhereUniqueWithoutLandingInput | Prisma.TaskUpdateWithWhereUniqueWithoutLandingInput[]
+  updateMany?: Prisma.TaskUpdateManyWithWhereWithoutLandingInput | Prisma.TaskUpdateManyWithWhereWithoutLandingInput[]
+  deleteMany?: Prisma.TaskScalarWhereInput | Prisma.TaskScalarWhereInput[]
+}
+
+export type NullableFloatFieldUpdateOperationsInput = {
+  set?: number | null
+  increment?: number
+  decrement?: number
+  multiply?: number
+  divide?: number
 }
 
 export type TaskCreateNestedOneWithoutReportInput = {
@@ -717,6 +819,7 @@ export type TaskCreateWithoutClientInput = {
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -726,16 +829,19 @@ export type TaskCreateWithoutClientInput = {
   bytesDown?: bigint | number
   bytesUp?: bigint | number
   round: Prisma.RoundCreateNestedOneWithoutTasksInput
+  landing: Prisma.RoundCreateNestedOneWithoutLandingsInput
   report?: Prisma.ReportCreateNestedOneWithoutTaskInput
 }
 
 export type TaskUncheckedCreateWithoutClientInput = {
   id: string
   roundId: string
+  landingId: string
   slot: number
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -779,11 +885,13 @@ export type TaskScalarWhereInput = {
   NOT?: Prisma.TaskScalarWhereInput | Prisma.TaskScalarWhereInput[]
   id?: Prisma.StringFilter<"Task"> | string
   roundId?: Prisma.StringFilter<"Task"> | string
+  landingId?: Prisma.StringFilter<"Task"> | string
   clientId?: Prisma.StringFilter<"Task"> | string
   slot?: Prisma.IntFilter<"Task"> | number
   phase?: Prisma.StringFilter<"Task"> | string
   payload?: Prisma.BytesFilter<"Task"> | runtime.Bytes
   carryBasis?: Prisma.StringNullableFilter<"Task"> | string | null
+  endsAtMs?: Prisma.FloatNullableFilter<"Task"> | number | null
   leasedAt?: Prisma.DateTimeFilter<"Task"> | Date | string
   deliveredAt?: Prisma.DateTimeNullableFilter<"Task"> | Date | string | null
   endedAt?: Prisma.DateTimeNullableFilter<"Task"> | Date | string | null
@@ -800,6 +908,7 @@ export type TaskCreateWithoutRoundInput = {
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -808,17 +917,20 @@ export type TaskCreateWithoutRoundInput = {
   settledCommit?: number | null
   bytesDown?: bigint | number
   bytesUp?: bigint | number
+  landing: Prisma.RoundCreateNestedOneWithoutLandingsInput
   client: Prisma.ClientCreateNestedOneWithoutTasksInput
   report?: Prisma.ReportCreateNestedOneWithoutTaskInput
 }
 
 export type TaskUncheckedCreateWithoutRoundInput = {
   id: string
+  landingId: string
   clientId: string
   slot: number
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -840,6 +952,56 @@ export type TaskCreateManyRoundInputEnvelope = {
   skipDuplicates?: boolean
 }
 
+export type TaskCreateWithoutLandingInput = {
+  id: string
+  slot: number
+  phase: string
+  payload: runtime.Bytes
+  carryBasis?: string | null
+  endsAtMs?: number | null
+  leasedAt?: Date | string
+  deliveredAt?: Date | string | null
+  endedAt?: Date | string | null
+  reason?: string | null
+  outcome?: string | null
+  settledCommit?: number | null
+  bytesDown?: bigint | number
+  bytesUp?: bigint | number
+  round: Prisma.RoundCreateNestedOneWithoutTasksInput
+  client: Prisma.ClientCreateNestedOneWithoutTasksInput
+  report?: Prisma.ReportCreateNestedOneWithoutTaskInput
+}
+
+export type TaskUncheckedCreateWithoutLandingInput = {
+  id: string
+  roundId: string
+  clientId: string
+  slot: number
+  phase: string
+  payload: runtime.Bytes
+  carryBasis?: string | null
+  endsAtMs?: number | null
+  leasedAt?: Date | string
+  deliveredAt?: Date | string | null
+  endedAt?: Date | string | null
+  reason?: string | null
+  outcome?: string | null
+  settledCommit?: number | null
+  bytesDown?: bigint | number
+  bytesUp?: bigint | number
+  report?: Prisma.ReportUncheckedCreateNestedOneWithoutTaskInput
+}
+
+export type TaskCreateOrConnectWithoutLandingInput = {
+  where: Prisma.TaskWhereUniqueInput
+  create: Prisma.XOR<Prisma.TaskCreateWithoutLandingInput, Prisma.TaskUncheckedCreateWithoutLandingInput>
+}
+
+export type TaskCreateManyLandingInputEnvelope = {
+  data: Prisma.TaskCreateManyLandingInput | Prisma.TaskCreateManyLandingInput[]
+  skipDuplicates?: boolean
+}
+
 export type TaskUpsertWithWhereUniqueWithoutRoundInput = {
   where: Prisma.TaskWhereUniqueInput
   update: Prisma.XOR<Prisma.TaskUpdateWithoutRoundInput, Prisma.TaskUncheckedUpdateWithoutRoundInput>
@@ -856,12 +1018,29 @@ export type TaskUpdateManyWithWhereWithoutRoundInput = {
   data: Prisma.XOR<Prisma.TaskUpdateManyMutationInput, Prisma.TaskUncheckedUpdateManyWithoutRoundInput>
 }
 
+export type TaskUpsertWithWhereUniqueWithoutLandingInput = {
+  where: Prisma.TaskWhereUniqueInput
+  update: Prisma.XOR<Prisma.TaskUpdateWithoutLandingInput, Prisma.TaskUncheckedUpdateWithoutLandingInput>
+  create: Prisma.XOR<Prisma.TaskCreateWithoutLandingInput, Prisma.TaskUncheckedCreateWithoutLandingInput>
+}
+
+export type TaskUpdateWithWhereUniqueWithoutLandingInput = {
+  where: Prisma.TaskWhereUniqueInput
+  data: Prisma.XOR<Prisma.TaskUpdateWithoutLandingInput, Prisma.TaskUncheckedUpdateWithoutLandingInput>
+}
+
+export type TaskUpdateManyWithWhereWithoutLandingInput = {
+  where: Prisma.TaskScalarWhereInput
+  data: Prisma.XOR<Prisma.TaskUpdateManyMutationInput, Prisma.TaskUncheckedUpdateManyWithoutLandingInput>
+}
+
 export type TaskCreateWithoutReportInput = {
   id: string
   slot: number
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -871,17 +1050,20 @@ export type TaskCreateWithoutReportInput = {
   bytesDown?: bigint | number
   bytesUp?: bigint | number
   round: Prisma.RoundCreateNestedOneWithoutTasksInput
+  landing: Prisma.RoundCreateNestedOneWithoutLandingsInput
   client: Prisma.ClientCreateNestedOneWithoutTasksInput
 }
 
 export type TaskUncheckedCreateWithoutReportInput = {
   id: string
   roundId: string
+  landingId: string
   clientId: string
   slot: number
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -914,6 +1096,7 @@ export type TaskUpdateWithoutReportInput = {
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -923,17 +1106,20 @@ export type TaskUpdateWithoutReportInput = {
   bytesDown?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   bytesUp?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   round?: Prisma.RoundUpdateOneRequiredWithoutTasksNestedInput
+  landing?: Prisma.RoundUpdateOneRequiredWithoutLandingsNestedInput
   client?: Prisma.ClientUpdateOneRequiredWithoutTasksNestedInput
 }
 
 export type TaskUncheckedUpdateWithoutReportInput = {
   id?: Prisma.StringFieldUpdateOperationsInput | string
   roundId?: Prisma.StringFieldUpdateOperationsInput | string
+  landingId?: Prisma.StringFieldUpdateOperationsInput | string
   clientId?: Prisma.StringFieldUpdateOperationsInput | string
   slot?: Prisma.IntFieldUpdateOperationsInput | number
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -947,10 +1133,12 @@ export type TaskUncheckedUpdateWithoutReportInput = {
 export type TaskCreateManyClientInput = {
   id: string
   roundId: string
+  landingId: string
   slot: number
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -967,6 +1155,7 @@ export type TaskUpdateWithoutClientInput = {
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -976,16 +1165,19 @@ export type TaskUpdateWithoutClientInput = {
   bytesDown?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   bytesUp?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   round?: Prisma.RoundUpdateOneRequiredWithoutTasksNestedInput
+  landing?: Prisma.RoundUpdateOneRequiredWithoutLandingsNestedInput
   report?: Prisma.ReportUpdateOneWithoutTaskNestedInput
 }
 
 export type TaskUncheckedUpdateWithoutClientInput = {
   id?: Prisma.StringFieldUpdateOperationsInput | string
   roundId?: Prisma.StringFieldUpdateOperationsInput | string
+  landingId?: Prisma.StringFieldUpdateOperationsInput | string
   slot?: Prisma.IntFieldUpdateOperationsInput | number
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -1000,10 +1192,12 @@ export type TaskUncheckedUpdateWithoutClientInput = {
 export type TaskUncheckedUpdateManyWithoutClientInput = {
   id?: Prisma.StringFieldUpdateOperationsInput | string
   roundId?: Prisma.StringFieldUpdateOperationsInput | string
+  landingId?: Prisma.StringFieldUpdateOperationsInput | string
   slot?: Prisma.IntFieldUpdateOperationsInput | number
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -1016,11 +1210,32 @@ export type TaskUncheckedUpdateManyWithoutClientInput = {
 
 export type TaskCreateManyRoundInput = {
   id: string
+  landingId: string
   clientId: string
   slot: number
   phase: string
   payload: runtime.Bytes
   carryBasis?: string | null
+  endsAtMs?: number | null
+  leasedAt?: Date | string
+  deliveredAt?: Date | string | null
+  endedAt?: Date | string | null
+  reason?: string | null
+  outcome?: string | null
+  settledCommit?: number | null
+  bytesDown?: bigint | number
+  bytesUp?: bigint | number
+}
+
+export type TaskCreateManyLandingInput = {
+  id: string
+  roundId: string
+  clientId: string
+  slot: number
+  phase: string
+  payload: runtime.Bytes
+  carryBasis?: string | null
+  endsAtMs?: number | null
   leasedAt?: Date | string
   deliveredAt?: Date | string | null
   endedAt?: Date | string | null
@@ -1037,6 +1252,7 @@ export type TaskUpdateWithoutRoundInput = {
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -1045,17 +1261,20 @@ export type TaskUpdateWithoutRoundInput = {
   settledCommit?: Prisma.NullableIntFieldUpdateOperationsInput | number | null
   bytesDown?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
   bytesUp?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  landing?: Prisma.RoundUpdateOneRequiredWithoutLandingsNestedInput
   client?: Prisma.ClientUpdateOneRequiredWithoutTasksNestedInput
   report?: Prisma.ReportUpdateOneWithoutTaskNestedInput
 }
 
 export type TaskUncheckedUpdateWithoutRoundInput = {
   id?: Prisma.StringFieldUpdateOperationsInput | string
+  landingId?: Prisma.StringFieldUpdateOperationsInput | string
   clientId?: Prisma.StringFieldUpdateOperationsInput | string
   slot?: Prisma.IntFieldUpdateOperationsInput | number
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -1069,11 +1288,72 @@ export type TaskUncheckedUpdateWithoutRoundInput = {
 
 export type TaskUncheckedUpdateManyWithoutRoundInput = {
   id?: Prisma.StringFieldUpdateOperationsInput | string
+  landingId?: Prisma.StringFieldUpdateOperationsInput | string
   clientId?: Prisma.StringFieldUpdateOperationsInput | string
   slot?: Prisma.IntFieldUpdateOperationsInput | number
   phase?: Prisma.StringFieldUpdateOperationsInput | string
   payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
   carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
+  leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  reason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  outcome?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  settledCommit?: Prisma.NullableIntFieldUpdateOperationsInput | number | null
+  bytesDown?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  bytesUp?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+}
+
+export type TaskUpdateWithoutLandingInput = {
+  id?: Prisma.StringFieldUpdateOperationsInput | string
+  slot?: Prisma.IntFieldUpdateOperationsInput | number
+  phase?: Prisma.StringFieldUpdateOperationsInput | string
+  payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
+  carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
+  leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  reason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  outcome?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  settledCommit?: Prisma.NullableIntFieldUpdateOperationsInput | number | null
+  bytesDown?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  bytesUp?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  round?: Prisma.RoundUpdateOneRequiredWithoutTasksNestedInput
+  client?: Prisma.ClientUpdateOneRequiredWithoutTasksNestedInput
+  report?: Prisma.ReportUpdateOneWithoutTaskNestedInput
+}
+
+export type TaskUncheckedUpdateWithoutLandingInput = {
+  id?: Prisma.StringFieldUpdateOperationsInput | string
+  roundId?: Prisma.StringFieldUpdateOperationsInput | string
+  clientId?: Prisma.StringFieldUpdateOperationsInput | string
+  slot?: Prisma.IntFieldUpdateOperationsInput | number
+  phase?: Prisma.StringFieldUpdateOperationsInput | string
+  payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
+  carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
+  leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
+  deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  reason?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  outcome?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  settledCommit?: Prisma.NullableIntFieldUpdateOperationsInput | number | null
+  bytesDown?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  bytesUp?: Prisma.BigIntFieldUpdateOperationsInput | bigint | number
+  report?: Prisma.ReportUncheckedUpdateOneWithoutTaskNestedInput
+}
+
+export type TaskUncheckedUpdateManyWithoutLandingInput = {
+  id?: Prisma.StringFieldUpdateOperationsInput | string
+  roundId?: Prisma.StringFieldUpdateOperationsInput | string
+  clientId?: Prisma.StringFieldUpdateOperationsInput | string
+  slot?: Prisma.IntFieldUpdateOperationsInput | number
+  phase?: Prisma.StringFieldUpdateOperationsInput | string
+  payload?: Prisma.BytesFieldUpdateOperationsInput | runtime.Bytes
+  carryBasis?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  endsAtMs?: Prisma.NullableFloatFieldUpdateOperationsInput | number | null
   leasedAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   deliveredAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
   endedAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
@@ -1089,11 +1369,13 @@ export type TaskUncheckedUpdateManyWithoutRoundInput = {
 export type TaskSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   id?: boolean
   roundId?: boolean
+  landingId?: boolean
   clientId?: boolean
   slot?: boolean
   phase?: boolean
   payload?: boolean
   carryBasis?: boolean
+  endsAtMs?: boolean
   leasedAt?: boolean
   deliveredAt?: boolean
   endedAt?: boolean
@@ -1103,6 +1385,7 @@ export type TaskSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = r
   bytesDown?: boolean
   bytesUp?: boolean
   round?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
+  landing?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
   client?: boolean | Prisma.ClientDefaultArgs<ExtArgs>
   report?: boolean | Prisma.Task$reportArgs<ExtArgs>
 }, ExtArgs["result"]["task"]>
@@ -1110,11 +1393,13 @@ export type TaskSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = r
 export type TaskSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   id?: boolean
   roundId?: boolean
+  landingId?: boolean
   clientId?: boolean
   slot?: boolean
   phase?: boolean
   payload?: boolean
   carryBasis?: boolean
+  endsAtMs?: boolean
   leasedAt?: boolean
   deliveredAt?: boolean
   endedAt?: boolean
@@ -1124,17 +1409,20 @@ export type TaskSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extensio
   bytesDown?: boolean
   bytesUp?: boolean
   round?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
+  landing?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
   client?: boolean | Prisma.ClientDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["task"]>
 
 export type TaskSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetSelect<{
   id?: boolean
   roundId?: boolean
+  landingId?: boolean
   clientId?: boolean
   slot?: boolean
   phase?: boolean
   payload?: boolean
   carryBasis?: boolean
+  endsAtMs?: boolean
   leasedAt?: boolean
   deliveredAt?: boolean
   endedAt?: boolean
@@ -1144,17 +1432,20 @@ export type TaskSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensio
   bytesDown?: boolean
   bytesUp?: boolean
   round?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
+  landing?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
   client?: boolean | Prisma.ClientDefaultArgs<ExtArgs>
 }, ExtArgs["result"]["task"]>
 
 export type TaskSelectScalar = {
   id?: boolean
   roundId?: boolean
+  landingId?: boolean
   clientId?: boolean
   slot?: boolean
   phase?: boolean
   payload?: boolean
   carryBasis?: boolean
+  endsAtMs?: boolean
   leasedAt?: boolean
   deliveredAt?: boolean
   endedAt?: boolean
@@ -1165,18 +1456,21 @@ export type TaskSelectScalar = {
   bytesUp?: boolean
 }
 
-export type TaskOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"id" | "roundId" | "clientId" | "slot" | "phase" | "payload" | "carryBasis" | "leasedAt" | "deliveredAt" | "endedAt" | "reason" | "outcome" | "settledCommit" | "bytesDown" | "bytesUp", ExtArgs["result"]["task"]>
+export type TaskOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"id" | "roundId" | "landingId" | "clientId" | "slot" | "phase" | "payload" | "carryBasis" | "endsAtMs" | "leasedAt" | "deliveredAt" | "endedAt" | "reason" | "outcome" | "settledCommit" | "bytesDown" | "bytesUp", ExtArgs["result"]["task"]>
 export type TaskInclude<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   round?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
+  landing?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
   client?: boolean | Prisma.ClientDefaultArgs<ExtArgs>
   report?: boolean | Prisma.Task$reportArgs<ExtArgs>
 }
 export type TaskIncludeCreateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   round?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
+  landing?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
   client?: boolean | Prisma.ClientDefaultArgs<ExtArgs>
 }
 export type TaskIncludeUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   round?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
+  landing?: boolean | Prisma.RoundDefaultArgs<ExtArgs>
   client?: boolean | Prisma.ClientDefaultArgs<ExtArgs>
 }
 
@@ -1184,16 +1478,24 @@ export type $TaskPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs =
   name: "Task"
   objects: {
     round: Prisma.$RoundPayload<ExtArgs>
+    landing: Prisma.$RoundPayload<ExtArgs>
     client: Prisma.$ClientPayload<ExtArgs>
     report: Prisma.$ReportPayload<ExtArgs> | null
   }
   scalars: runtime.Types.Extensions.GetPayloadResult<{
     id: string
+    /**
+     * The round whose state the task was made of.
+     */
     roundId: string
+    /**
+     * The round that its report counts for; moves on with the rounds of an asynchronous run while the task is leased.
+     */
+    landingId: string
     clientId: string
     slot: number
     /**
-     * "leased", "accepted", "declined" or "rejected".
+     * "leased", "accepted", "declined", "rejected" or "expired".
      */
     phase: string
     /**
@@ -1204,6 +1506,10 @@ export type $TaskPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs =
      * Task whose device state the client starts from.
      */
     carryBasis: string | null
+    /**
+     * Asynchronous rounds: the leftMs of the landing round at which the lease ends; null: it ends with the round.
+     */
+    endsAtMs: number | null
     leasedAt: Date
     deliveredAt: Date | null
     endedAt: Date | null
@@ -1610,6 +1916,7 @@ readonly fields: TaskFieldRefs;
 export interface Prisma__TaskClient<T, Null = never, ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs, GlobalOmitOptions = {}> extends Prisma.PrismaPromise<T> {
   readonly [Symbol.toStringTag]: "PrismaPromise"
   round<T extends Prisma.RoundDefaultArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.RoundDefaultArgs<ExtArgs>>): Prisma.Prisma__RoundClient<runtime.Types.Result.GetResult<Prisma.$RoundPayload<ExtArgs>, T, "findUniqueOrThrow", GlobalOmitOptions> | Null, Null, ExtArgs, GlobalOmitOptions>
+  landing<T extends Prisma.RoundDefaultArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.RoundDefaultArgs<ExtArgs>>): Prisma.Prisma__RoundClient<runtime.Types.Result.GetResult<Prisma.$RoundPayload<ExtArgs>, T, "findUniqueOrThrow", GlobalOmitOptions> | Null, Null, ExtArgs, GlobalOmitOptions>
   client<T extends Prisma.ClientDefaultArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.ClientDefaultArgs<ExtArgs>>): Prisma.Prisma__ClientClient<runtime.Types.Result.GetResult<Prisma.$ClientPayload<ExtArgs>, T, "findUniqueOrThrow", GlobalOmitOptions> | Null, Null, ExtArgs, GlobalOmitOptions>
   report<T extends Prisma.Task$reportArgs<ExtArgs> = {}>(args?: Prisma.Subset<T, Prisma.Task$reportArgs<ExtArgs>>): Prisma.Prisma__ReportClient<runtime.Types.Result.GetResult<Prisma.$ReportPayload<ExtArgs>, T, "findUniqueOrThrow", GlobalOmitOptions> | null, null, ExtArgs, GlobalOmitOptions>
   /**
@@ -1643,11 +1950,13 @@ export interface Prisma__TaskClient<T, Null = never, ExtArgs extends runtime.Typ
 export interface TaskFieldRefs {
   readonly id: Prisma.FieldRef<"Task", 'String'>
   readonly roundId: Prisma.FieldRef<"Task", 'String'>
+  readonly landingId: Prisma.FieldRef<"Task", 'String'>
   readonly clientId: Prisma.FieldRef<"Task", 'String'>
   readonly slot: Prisma.FieldRef<"Task", 'Int'>
   readonly phase: Prisma.FieldRef<"Task", 'String'>
   readonly payload: Prisma.FieldRef<"Task", 'Bytes'>
   readonly carryBasis: Prisma.FieldRef<"Task", 'String'>
+  readonly endsAtMs: Prisma.FieldRef<"Task", 'Float'>
   readonly leasedAt: Prisma.FieldRef<"Task", 'DateTime'>
   readonly deliveredAt: Prisma.FieldRef<"Task", 'DateTime'>
   readonly endedAt: Prisma.FieldRef<"Task", 'DateTime'>
