@@ -17,8 +17,14 @@ export interface CohortOptions {
 	readonly onMiss: "replan" | "skip";
 }
 
+/** Option of a strategy whose rounds may be asynchronous. */
+export interface AsyncOptions {
+	/** Commits after which a report counts no more; 0: synchronous rounds. */
+	readonly maxStaleness: number;
+}
+
 /** As JSON Schema (draft 7). The defaults end every round although clients vanish: half a cohort commits at the deadline. */
-const cohortProperties = {
+export const sharedProperties = {
 	cohortSize: { type: "integer", minimum: 1, maximum: 100_000, default: 10, description: "reports that close a round" },
 	overSelect: { type: "integer", minimum: 0, maximum: 100_000, default: 0, description: "clients asked beyond cohortSize" },
 	quorum: {
@@ -50,12 +56,29 @@ const cohortProperties = {
 	},
 } as const;
 
-/** Schema of a strategy's options: its own properties, then the shared ones. */
-export const cohortSchema = (properties: Readonly<Record<string, object>>): object => ({
+/** The option as JSON Schema properties: `cohortSchema({ ...own, ...asyncProperties })`. */
+export const asyncProperties = {
+	maxStaleness: {
+		type: "integer",
+		minimum: 0,
+		maximum: 1000,
+		default: 0,
+		description: "0: synchronous rounds; above: slow clients report to later rounds, at most this many commits late",
+	},
+} as const;
+
+/** The option's part of a plan: `{ ...cohortPlan(config), ...asyncPlan(config), lanes }`. Leases stay, and are handed out again. */
+export const asyncPlan = ({ maxStaleness }: AsyncOptions): Pick<Plan, "maxStaleness"> => (maxStaleness === 0 ? {} : { maxStaleness });
+
+/** Schema of a strategy's options: its own properties, then the shared ones, unless it shares only some. */
+export const cohortSchema = (
+	properties: Readonly<Record<string, object>>,
+	shared: Readonly<Record<string, object>> = sharedProperties,
+): object => ({
 	$schema: "http://json-schema.org/draft-07/schema#",
 	type: "object",
 	additionalProperties: false,
-	properties: { ...properties, ...cohortProperties },
+	properties: { ...properties, ...shared },
 });
 
 /** @throws INVALID_ARGUMENT when the quorum could never be reached. */

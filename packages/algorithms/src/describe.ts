@@ -1,3 +1,4 @@
+import { sharedProperties } from "./cohort.js";
 import type { AnyStrategy } from "./contract.js";
 import { builtInStrategies } from "./registry.js";
 
@@ -24,12 +25,15 @@ export function describeStrategies(strategies: readonly AnyStrategy[] = builtInS
 			s.reads === undefined ? s.needs.reads : "by options",
 		]),
 	);
-	// One table for what all have in common: the very same schema object.
-	const shared = (strategies[0] ? optionsOf(strategies[0]) : []).filter(([name, option]) =>
-		strategies.every((s) => optionsOf(s).some(([other, same]) => other === name && same === option)),
-	);
-	const own = (s: AnyStrategy) => optionsOf(s).filter(([name]) => !shared.some(([other]) => other === name));
-	const sections = strategies.map((s) => `### ${s.name}\n\n${optionTable(own(s))}`);
+	// One table for what has one meaning everywhere: the very same schema object.
+	const shared: Options = Object.entries(sharedProperties);
+	const has = (s: AnyStrategy, option: OptionSchema) => optionsOf(s).some(([, same]) => same === option);
+	const sections = strategies.map((s) => {
+		const own = optionsOf(s).filter(([, option]) => !shared.some(([, same]) => same === option));
+		const lacks = shared.flatMap(([name, option]) => (has(s, option) ? [] : [`\`${name}\``]));
+		const note = lacks.length === 0 ? "" : `\n\nWithout ${lacks.join(", ")} as described below.`;
+		return `### ${s.name}\n\n${optionTable(own)}${note}`;
+	});
 	return [overview, ...sections, `### Options of every strategy\n\n${optionTable(shared)}`].join("\n\n");
 }
 

@@ -1,4 +1,13 @@
-export { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "./cohort.js";
+export {
+	type AsyncOptions,
+	asyncPlan,
+	asyncProperties,
+	type CohortOptions,
+	checkCohort,
+	cohortPlan,
+	cohortSchema,
+	sharedProperties,
+} from "./cohort.js";
 export { resolveConfig } from "./config.js";
 export type {
 	About,

@@ -7,6 +7,7 @@ import { fedadagrad } from "./strategies/fedadagrad.js";
 import { fedadam } from "./strategies/fedadam.js";
 import { fedavg } from "./strategies/fedavg.js";
 import { fedavgm } from "./strategies/fedavgm.js";
+import { fedbuff } from "./strategies/fedbuff.js";
 import { fedkseed } from "./strategies/fedkseed.js";
 import { fednova } from "./strategies/fednova.js";
 import { fedprox } from "./strategies/fedprox.js";
@@ -25,6 +26,7 @@ export const builtInStrategies: readonly AnyStrategy[] = [
 	fedadam,
 	fedavg,
 	fedavgm,
+	fedbuff,
 	fedkseed,
 	fednova,
 	fedprox,

@@ -212,13 +212,16 @@ export function lanesOf<T extends Types>(run: Run<T>, work: Work<T>, plan: Plan)
 	);
 }
 
-/** The exact weighted sum of reports, in the given order. */
-export function foldOf<T extends Types>(run: Run<T>, works: readonly Work<T>[], plan: Plan): Folded<T> {
-	const weights = works.map((work) => normalizedWeight(Math.min(work.numExamples, plan.maxExamples), plan.maxExamples));
+/** The exact weighted sum of reports, in the given order; `staleness` of each, if any is stale. */
+export function foldOf<T extends Types>(run: Run<T>, works: readonly Work<T>[], plan: Plan, staleness: readonly number[] = []): Folded<T> {
+	const weights = works.map((work, i) => {
+		const clamped = Math.min(work.numExamples, plan.maxExamples);
+		return normalizedWeight(run.strategy.weigh?.(clamped, staleness[i] ?? 0, run.config) ?? clamped, plan.maxExamples);
+	});
 	const total = weights.reduce((sum, w) => sum + w, 0);
 	const lanes = works.map((work) => lanesOf(run, work, plan));
 	const combined = Object.entries(plan.lanes).map(([name, lane]) => {
-		const grid = gridOf(lane.absMax, plan.leases);
+		const grid = gridOf(lane.absMax, Math.max(plan.leases, plan.closeAt));
 		const sum = new Float64Array(lane.length);
 		works.forEach((_, i) => {
 			foldInto(sum, lanes[i]![name]!, lane.combine === "mean" ? weights[i]! : 1, grid);

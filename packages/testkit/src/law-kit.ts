@@ -19,14 +19,23 @@ import type { LawName, Requirement } from "./laws.js";
 /** One strategy with the options that the laws run it with. */
 export interface LawCase {
 	readonly strategy: AnyStrategy;
-	/** For convex losses of some twenty weights. Without `cohortSize` and `quorum`, which the laws set. */
+	/** For convex losses of some twenty weights. Without `cohortSize` and `quorum`, or what is named otherwise, which the laws set. */
 	readonly options: Readonly<Record<string, unknown>>;
+	/** The options of a round in which so many clients take part and one would do; default: `cohortSize` and `quorum`. */
+	readonly cohort?: (clients: number) => Readonly<Record<string, unknown>>;
 }
+
+/** All options of a case for so many clients. */
+export const optionsOf = ({ options, cohort = (cohortSize) => ({ cohortSize, quorum: 1 }) }: LawCase, clients: number) => ({
+	...options,
+	...cohort(clients),
+});
 
 /** One way to put a strategy before the laws: what each file of `law-cases/` exports a list of, as `cases`. */
 export interface StrategyCase {
 	readonly label: string;
 	readonly options: LawCase["options"];
+	readonly cohort?: NonNullable<LawCase["cohort"]>;
 	/** Laws that do not hold for this strategy, and the requirement that stands against each. */
 	readonly exempt?: Partial<Record<LawName, Requirement>>;
 	/** The case in which the strategy is something simpler, and a check that it is. */
@@ -88,11 +97,11 @@ export function allExamples(count: number): Data {
 }
 
 /** A run of the case over four clients and three rounds, unless `change` says otherwise. */
-export function runCase({ strategy, options }: LawCase, change: Partial<SimulateOptions> = {}): Promise<SimulationResult> {
+export function runCase(lawCase: LawCase, change: Partial<SimulateOptions> = {}): Promise<SimulationResult> {
 	const clients = change.clients ?? softmaxClients(4);
 	return simulate({
-		strategy,
-		options: { ...options, cohortSize: clients.length, quorum: 1 },
+		strategy: lawCase.strategy,
+		options: optionsOf(lawCase, clients.length),
 		layout: layoutOf([
 			{ name: "kernel", shape: [INPUTS, CLASSES] },
 			{ name: "bias", shape: [CLASSES] },

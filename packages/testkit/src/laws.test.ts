@@ -22,10 +22,11 @@ test("every built-in strategy is put before the laws", () => {
 
 describe.each(builtInStrategies.flatMap((strategy) => (CASES.get(strategy.name) ?? []).map((row) => ({ strategy, ...row }))))(
 	"$strategy.name, $label",
-	({ strategy, options, exempt = {}, limit: [limit, check] }) => {
+	({ strategy, options, cohort, exempt = {}, limit: [limit, check] }) => {
+		const lawCase = { strategy, options, ...(cohort === undefined ? {} : { cohort }) };
 		for (const [name, { holds, exemptedBy }] of Object.entries(LAWS) as [LawName, Law][]) {
 			const requirement = exempt[name];
-			if (requirement === undefined) test(name, () => holds({ strategy, options }));
+			if (requirement === undefined) test(name, () => holds(lawCase));
 			else test(`is exempt because of ${requirement}: ${name}`, () => expect(exemptedBy).toContain(requirement));
 		}
 		test(`limit case: ${limit}`, () => check(strategy));
