@@ -45,6 +45,18 @@ describe("the toy", () => {
 		if (!exempt.includes(name)) test(name, () => holds({ strategy: toyHistogram, options: {} }));
 	}
 
+	for (const name of [
+		"inputs stay unchanged",
+		"same seeds, same bytes",
+		"state survives its encoding in mid-run",
+		"the log replays",
+	] as const) {
+		test(`in asynchronous rounds, with device state and rows of clients: ${name}`, () => {
+			const plan: AnyStrategy["plan"] = (state, at) => ({ ...toyHistogram.plan(state as never, at as never), closeAt: 2, maxStaleness: 2 });
+			return LAWS[name].holds({ strategy: { ...toyHistogram, plan }, options: {} });
+		});
+	}
+
 	test("counts every word, follows what was applied, and ends when it has enough", async () => {
 		// Without the third client in the second round.
 		const clients = softmaxClients(4).map((client, i) => (i === 2 ? { ...client, present: (round: number) => round !== 2 } : client));

@@ -59,6 +59,7 @@ describe("replay", () => {
 	const swap = [first.accepted[1]!, first.accepted[0]!, first.accepted[2]!];
 	const fewer = first.accepted.slice(1);
 	const more = first.accepted.map((row, i) => (i === 0 ? { ...row, numExamples: row.numExamples + 1 } : row));
+	const stale = first.accepted.map((row, i) => (i === 0 ? { ...row, staleness: 1 } : row));
 	const withdrawn = records.map((record) => (record.commit === 1 ? { ...record, accepted: fewer } : record));
 	test.each<[string, LogRecord[], number, RegExp]>([
 		["another state", forged(2, { state: zeros }), 2, /^state$/],
@@ -73,6 +74,7 @@ describe("replay", () => {
 		["a set without one of its reports, rehashed", forged(1, { set: setDigest(fewer) }, fewer), 1, /^state$/],
 		["a set in another order, rehashed", forged(1, { set: setDigest(swap) }, swap), 1, /^order of the accepted set$/],
 		["another number of examples, rehashed", forged(1, { set: setDigest(more) }, more), 1, /^numExamples of report 6/],
+		["a stale report in a synchronous round, rehashed", forged(1, { set: setDigest(stale) }, stale), 1, /^staleness of report 6/],
 		["a withdrawn report", withdrawn, 1, /^accepted set$/],
 		[
 			"an entry that its hash does not fit",
