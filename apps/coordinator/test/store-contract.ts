@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Store } from "../src/store/store.js";
+import { asynchronousContract } from "./store-contract-asynchronous.js";
 import { roundsContract } from "./store-contract-rounds.js";
 import {
 	by,
@@ -42,6 +43,7 @@ export function storeContract(name: string, open: () => Promise<OpenedStore>): v
 		identities(store);
 		models(store);
 		roundsContract(store);
+		asynchronousContract(store);
 		reads(store);
 	});
 }

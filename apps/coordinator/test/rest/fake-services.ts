@@ -115,6 +115,7 @@ export const aTask = (round: number): TaskRow => ({
 	bytesDown: 10,
 	bytesUp: 20,
 	numExamples: 30,
+	staleness: 0,
 });
 
 export const aRunClient = (client: string): RunClientRow => ({
