@@ -25,7 +25,7 @@ export class CarryStore {
 		await writeDurably(this.#pathOf(runId, mode === "latest" ? "latest" : taskId), carry);
 	}
 
-	/** The state that `taskId` left is current: the others go, but for tasks whose outcome is still `open`. */
+	/** The state that `taskId` left is current: the others go, but for tasks whose outcome is still `open` or whose state one starts from. */
 	async applied(taskId: string, open: ReadonlySet<string>): Promise<void> {
 		for (const runDir of await this.#runDirs()) {
 			const names = await readdir(runDir);

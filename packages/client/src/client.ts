@@ -321,7 +321,7 @@ export class RondoClient extends EventEmitter<ClientEvents> {
 		const { carry, unsettled, outbox } = this.#parts;
 		const taskId = digestHex(message.taskId);
 		const outcome = message.outcome === SettlementOutcome.APPLIED ? "applied" : "discarded";
-		if (outcome === "applied") await carry.applied(taskId, new Set([...unsettled.taskIds, ...outbox.taskIds]));
+		if (outcome === "applied") await carry.applied(taskId, new Set([...unsettled.taskIds, ...outbox.taskIds, ...this.#tasks.bases]));
 		else await carry.discard(taskId);
 		await unsettled.remove(taskId);
 		this.#tell("settled", { taskId, outcome, commit: Number(message.commit) });

@@ -70,6 +70,11 @@ export class Tasks {
 		return this.#open.get(taskId)?.task;
 	}
 
+	/** Tasks whose device states those that are queued or running start from. */
+	get bases(): string[] {
+		return [...this.#open.values()].flatMap(({ task: { carryBasis } }) => (carryBasis === undefined ? [] : [carryBasis]));
+	}
+
 	/** Takes an offer; one of a task that is here already, or whose report waits, only renews the lease. */
 	offer(task: Task): void {
 		if (this.#closed || this.#options.outbox.get(task.offer.taskId) !== undefined) return;

@@ -226,6 +226,50 @@ test("device state follows what was applied, and survives a restart", async () =
 	expect((await train(5, third.taskId)).carry).toEqual({ round: 3 });
 });
 
+test("a task that waits keeps the device state that it starts from, whatever is applied meanwhile", async () => {
+	const fake = await coordinator(withRun);
+	let held = 0;
+	let open: () => void = () => undefined;
+	const gate = new Promise<void>((resolve) => {
+		open = resolve;
+	});
+	const ada = await client(fake, await folder(), {
+		shouldTrain: async ({ round }) => {
+			if (round === 3) held++;
+			if (round === 3) await gate;
+			return true;
+		},
+	});
+	const offer = (round: number, basis?: string): string =>
+		fake.offer("ada", "r1", { model }, { round, ...(basis === undefined ? {} : { carryBasis: digestBytes(basis) }) });
+	const apply = async (taskId: string): Promise<void> => {
+		const settled = next(ada, "settled");
+		fake.settle("ada", taskId, "APPLIED", 1);
+		await settled;
+	};
+	const done = async (task: () => string): Promise<string> => {
+		const receipt = next(ada, "receipt");
+		const taskId = task();
+		await receipt;
+		return taskId;
+	};
+	const first = await done(() => offer(1));
+	await apply(first);
+	const second = await done(() => offer(2, first));
+	const offered = next(ada, "offer");
+	const third = offer(3, first);
+	await offered;
+	await apply(second);
+	expect(held).toBe(1);
+	expect(
+		await done(() => {
+			open();
+			return third;
+		}),
+	).toBe(third);
+	expect(fake.reports.at(-1)!.report.header).toMatchObject({ carry: { round: 1 } });
+});
+
 test("a strategy that throws declines the task and says why", async () => {
 	const fake = await coordinator(withRun);
 	const ada = await client(fake, await folder());
