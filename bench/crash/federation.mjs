@@ -123,7 +123,7 @@ export class Federation {
 	}
 
 	#startAgent(index) {
-		const late = this.#scenario.cohort === "deadline" && index === LATE_AGENT;
+		const late = ["deadline", "buffered"].includes(this.#scenario.cohort) && index === LATE_AGENT;
 		const options = { ...agentOptions(this.#folder, this.ports, this.#options.seed, index), late };
 		const agent = new Child(new URL("./agent.mjs", import.meta.url), options, {
 			onMessage: ({ type, code }) => {

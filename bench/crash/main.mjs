@@ -7,10 +7,10 @@ import { changedSets, missingReports, replayDifference, resultOf } from "./check
 import { openDatabases } from "./databases.mjs";
 import { Federation } from "./federation.mjs";
 import { MUTATIONS } from "./mutations.mjs";
-import { KILL_POINTS, plan } from "./scenarios.mjs";
+import { COHORT_NAMES, KILL_POINTS, plan } from "./scenarios.mjs";
 
 const USAGE = `usage: npm run bench:crash -- [--runs 20] [--rounds 10] [--database embedded|postgres] [--seed 1]
-         [--mutation ${MUTATIONS.join("|")}] [--jobs 2]
+         [--mutation ${MUTATIONS.join("|")}] [--cohort ${COHORT_NAMES.join("|")}] [--jobs 2]
 
 Kills a coordinator and its clients (kill -9) at seeded instants and checks what is left. Exits 0 for PASS, 1 for FAIL.
 `;
@@ -27,6 +27,7 @@ function readOptions() {
 			jobs: { type: "string", default: "2" },
 			database: { type: "string", default: "embedded" },
 			mutation: { type: "string", default: "none" },
+			cohort: { type: "string", default: "mixed" },
 			keep: { type: "boolean", default: false },
 		},
 	});
@@ -36,6 +37,7 @@ function readOptions() {
 	};
 	if (!["embedded", "postgres"].includes(values.database))
 		throw new Error(`--database must be embedded or postgres, got ${values.database}`);
+	if (!COHORT_NAMES.includes(values.cohort)) throw new Error(`--cohort must be one of ${COHORT_NAMES.join(", ")}, got ${values.cohort}`);
 	if (!MUTATIONS.includes(values.mutation)) throw new Error(`--mutation must be one of ${MUTATIONS.join(", ")}, got ${values.mutation}`);
 	return {
 		runs: number("runs"),
@@ -44,6 +46,7 @@ function readOptions() {
 		jobs: number("jobs"),
 		database: values.database,
 		mutation: values.mutation,
+		cohort: values.cohort,
 		keep: values.keep,
 	};
 }
@@ -149,6 +152,10 @@ async function main() {
 		const counts = KILL_POINTS.map((point) => [point, tried.flatMap(({ kills }) => kills).filter((kill) => kill === point).length]);
 		console.log(`\nkill -9 of the coordinator: ${counts.map(([point, count]) => `${point} ${count}`).join(", ")}`);
 		console.log(`kill -9 of agents: ${tried.reduce((sum, { agentKills }) => sum + agentKills, 0)}`);
+		const stale = tried
+			.flatMap(({ result }) => result?.log ?? [])
+			.flatMap(({ accepted }) => accepted.filter(({ staleness }) => staleness > 0));
+		if (options.cohort === "buffered") console.log(`reports of older models: ${stale.length}`);
 		const failed = tried.filter(({ faults }) => faults.length > 0).length;
 		// A few runs cannot visit every point.
 		const unvisited = options.runs < KILL_POINTS.length ? [] : counts.filter(([, count]) => count === 0).map(([point]) => point);

@@ -6,7 +6,7 @@ import { pick } from "./pick.mjs";
 export const KILL_POINTS = ["blob-renamed", "acceptance-row", "receipt-sent", "set-frozen", "fold", "commit-transaction", "next-plan"];
 /** Agents of every run. */
 export const AGENTS = 6;
-/** The agent that, in "deadline" runs, reports only what it was asked before its connection broke. */
+/** The agent that, in "deadline" and "buffered" runs, reports only what it was asked before its connection broke. */
 export const LATE_AGENT = AGENTS - 1;
 
 const PER_ROUND = new Set(["set-frozen", "commit-transaction", "next-plan"]);
@@ -28,27 +28,34 @@ const COHORTS = {
 	},
 	/** One agent is always late: rounds close at the deadline. */
 	deadline: { options: { cohortSize: AGENTS, quorum: 3, deadlineMs: 8_000 }, minClients: AGENTS, waitForClientsMs: 60_000, maxReplans: 50 },
+	/** Asynchronous: the late agent's reports are of older models. The result must be the replay of the log. */
+	buffered: {
+		strategy: "fedbuff",
+		trainings: ["inline", "blob"],
+		options: { concurrency: AGENTS, bufferSize: 4, maxStaleness: 8, deadlineMs: 60_000 },
+		minClients: AGENTS,
+		waitForClientsMs: 60_000,
+		maxReplans: 50,
+	},
 };
+/** Those that take turns when none is asked for. */
+const MIXED = ["deadline", "full", "overselect", "full"];
+export const COHORT_NAMES = ["mixed", ...Object.keys(COHORTS)];
 
 /** @typedef {{ point: string, hit: number, hold?: boolean }} Kill `hold`: the client with the newest receipt is killed too, and stays away until the next commit. */
 /** @typedef {{ afterReceipts: number, agent: number }} AgentKill */
-/** @typedef {{ index: number, name: string, cohort: "full" | "overselect" | "deadline", training: "inline" | "blob" | "seeds", kills: Kill[], agentKills: AgentKill[] }} Scenario */
+/** @typedef {{ index: number, name: string, cohort: keyof typeof COHORTS, training: "inline" | "blob" | "seeds", kills: Kill[], agentKills: AgentKill[] }} Scenario */
 
 /** Name of the run that a scenario drives. @param {Pick<Scenario, "cohort" | "training">} scenario */
 export const runNameOf = ({ cohort, training }) => `${cohort}-${training}`;
 
 /** Everything that a base holds, as submissions. @param {number} rounds */
 export function submissions(rounds) {
-	return Object.entries(COHORTS).flatMap(([cohort, { options, ...settings }]) =>
-		Object.entries(TRAINING).map(([training, { model, strategy, options: own }]) => ({
-			name: `${cohort}-${training}`,
-			model,
-			strategy,
-			options: { ...own, ...options },
-			rounds,
-			...settings,
-			start: false,
-		})),
+	return Object.entries(COHORTS).flatMap(([cohort, { options, trainings = Object.keys(TRAINING), ...settings }]) =>
+		trainings.map((training) => {
+			const { model, strategy, options: own } = TRAINING[training];
+			return { name: `${cohort}-${training}`, model, strategy, options: { ...own, ...options }, rounds, ...settings, start: false };
+		}),
 	);
 }
 
@@ -56,15 +63,16 @@ export function submissions(rounds) {
  * The runs of a test. Even ones drop clients and reports, odd ones have full participation; kill points take turns.
  * The first run shows both mutations for certain: an agent whose receipt was sent stays away until its round is
  * over, and an agent that was not there when a set was frozen reports right after the crash that follows.
- * @param {{ runs: number, rounds: number, seed: number }} options
+ * @param {{ runs: number, rounds: number, seed: number, cohort: string }} options `cohort`: "mixed", or the only one
  * @returns {Scenario[]}
  */
-export function plan({ runs, rounds, seed }) {
-	const trainings = /** @type {const} */ (["blob", "seeds", "inline"]);
+export function plan({ runs, rounds, seed, cohort: only }) {
+	const all = /** @type {const} */ (["blob", "seeds", "inline"]);
 	const many = rounds >= 8;
 	let turn = 0;
 	return Array.from({ length: runs }, (_, index) => {
-		const cohort = index % 2 === 1 ? "full" : index % 4 === 0 ? "deadline" : "overselect";
+		const cohort = only === "mixed" ? MIXED[index % MIXED.length] : only;
+		const trainings = all.filter((training) => COHORTS[cohort].trainings?.includes(training) ?? true);
 		const training = trainings[Math.floor(index / 2) % trainings.length];
 		/** @type {Kill[]} */
 		const kills =
