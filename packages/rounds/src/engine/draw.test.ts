@@ -28,6 +28,13 @@ test("another round, attempt, kind or secret draws another order", () => {
 	expect(new Set(orders).size).toBe(orders.length);
 });
 
+test("every turn draws another order, the first that of the attempt", () => {
+	expect(rankClients(secret, key, clients, 0)).toEqual(rankClients(secret, key, clients));
+	const orders = Array.from({ length: 50 }, (_, turn) => rankClients(secret, key, clients, turn));
+	expect(new Set(orders.map((order) => order.join())).size).toBe(50);
+	expect(new Set(orders.map(([winner]) => winner)).size).toBeGreaterThan(10);
+});
+
 test("each client comes first about equally often", () => {
 	const first = new Map<string, number>();
 	for (let round = 1; round <= 2000; round++) {

@@ -103,6 +103,11 @@ describe("the fold", () => {
 	test("refuses more reports than leases, another set and an empty one", () => {
 		const reports = Array.from({ length: 9 }, () => reportOf([0, 0, 0], [0, 0], 1));
 		expect(() => fold(reports)).toThrow(expect.objectContaining({ code: "CONFLICT", message: expect.stringContaining("8 leases") }));
+		const buffer = new Fold(context, { ...plan, leases: 20, closeAt: 2, maxStaleness: 3 });
+		for (const i of [0, 1]) buffer.add(taskOf(i), reports[i]!, i);
+		expect(() => buffer.add(taskOf(2), reports[2]!, 3)).toThrow(
+			expect.objectContaining({ code: "CONFLICT", message: expect.stringContaining("closes at 2 reports") }),
+		);
 		const sum = new Fold(context, plan);
 		expect(() => sum.result([])).toThrow(expect.objectContaining({ code: "CONFLICT" }));
 		sum.add(taskOf(1), reports[0]!);

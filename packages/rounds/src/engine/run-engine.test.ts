@@ -182,6 +182,10 @@ describe("a strategy's mistakes name it, its round and the field:", () => {
 	test.each<[Partial<Plan> | { lanes: unknown }, RegExp]>([
 		[{ quorum: 7 }, /plan of mean: quorum must be at most closeAt \(6\), got 7/],
 		[{ closeAt: 9 }, /closeAt must be at most leases \(8\), got 9/],
+		[{ closeAt: 2 ** 21, maxStaleness: 1 }, /closeAt must be at most 1048576/],
+		[{ maxStaleness: -1 }, /maxStaleness must be an integer of at least 0, got -1/],
+		[{ maxStaleness: 0.5 }, /maxStaleness must be an integer of at least 0, got 0.5/],
+		[{ maxStaleness: 1, audience: "coordinator" }, /maxStaleness must be absent where the coordinator computes, got 1/],
 		[{ leases: 0 }, /leases must be a positive integer, got 0/],
 		[{ leases: 2 ** 21 }, /leases must be at most 1048576/],
 		[{ deadlineMs: 1.5 }, /deadlineMs must be a positive integer, got 1.5/],
@@ -204,6 +208,12 @@ describe("a strategy's mistakes name it, its round and the field:", () => {
 	])("a plan with %o", (change, message) => {
 		const engine = odd({ plan: () => ({ ...plan, ...change }) as Plan });
 		expect(() => engine.plan(start(engine))).toThrow(message);
+	});
+
+	test("an asynchronous plan may close with more reports than it has leases", () => {
+		const buffer = { ...plan, leases: 2, closeAt: 9, maxStaleness: 0 };
+		const engine = odd({ plan: () => buffer });
+		expect(engine.plan(start(engine))).toEqual(buffer);
 	});
 
 	test.each<[string, Partial<AnyStrategy>, string, RegExp]>([
