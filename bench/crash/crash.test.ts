@@ -33,6 +33,17 @@ test.concurrent(
 );
 
 test.concurrent(
+	"and in an asynchronous run every report counts where it landed",
+	async () => {
+		const { code, output } = await crash("--runs", "1", "--rounds", "3", "--cohort", "buffered");
+		expect(output).toContain("No accepted report is missing");
+		expect(output).toMatch(/reports of older models: [1-9]/);
+		expect(code, output).toBe(0);
+	},
+	TIMEOUT_MS,
+);
+
+test.concurrent(
 	"the test finds a coordinator that acknowledges before the row is committed",
 	async () => {
 		const { code, output } = await crash("--runs", "1", "--rounds", "2", "--mutation", "ack-before-commit");
