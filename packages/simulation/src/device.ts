@@ -71,11 +71,35 @@ export class Device {
 		this.#context = context;
 	}
 
+	/** Its device state, encoded. */
+	get carry(): Uint8Array | undefined {
+		return this.#carry;
+	}
+
 	/** The task together with what the device kept until now. */
-	job(task: { readonly id: TaskId; readonly round: number; readonly payload: Uint8Array }, plan: Plan, raw: boolean): Job {
-		const { id, round, payload } = task;
-		const carry = this.#carry === undefined ? {} : { carry: this.#carry };
-		return { client: this.id, task: id, round, payload, lanes: plan.lanes, ...carry, cache: new Map(this.#cache), raw };
+	job(
+		task: {
+			readonly id: TaskId;
+			readonly round: number;
+			readonly payload: Uint8Array;
+			/** `carry` when the task was leased, which it starts from if the strategy's carry follows what was applied. */
+			readonly basis: Uint8Array | undefined;
+		},
+		plan: Plan,
+		raw: boolean,
+	): Job {
+		const { id, round, payload, basis } = task;
+		const carry = this.#context.strategy.needs.carry === "latest" ? this.#carry : basis;
+		return {
+			client: this.id,
+			task: id,
+			round,
+			payload,
+			lanes: plan.lanes,
+			...(carry === undefined ? {} : { carry }),
+			cache: new Map(this.#cache),
+			raw,
+		};
 	}
 
 	/**

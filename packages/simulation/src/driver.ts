@@ -1,4 +1,4 @@
-import { type ClientId, decodePlain, digestOf, type Metrics, type Plain, type Plan, vecsIn } from "@rondo/algorithms";
+import { type ClientId, decodePlain, digestOf, type Metrics, type Plain, vecsIn } from "@rondo/algorithms";
 import { isRondoError, RondoError, toRondoError } from "@rondo/errors";
 import type { Random } from "@rondo/kernels";
 import {
@@ -11,6 +11,7 @@ import {
 	type Position,
 	type Report,
 	type RoundKey,
+	type RoundState,
 	type RunEffect,
 	type RunEngine,
 	type RunEvent,
@@ -18,10 +19,12 @@ import {
 	type RunSettings,
 	type RunState,
 	rankClients,
+	stalenessOf,
 	step,
 	type TaskId,
 	type TaskState,
 	TICK_MS,
+	turnOf,
 } from "@rondo/rounds";
 import type { Attacks } from "./adversary/attacks.js";
 import type { Done } from "./client-half.js";
@@ -73,6 +76,8 @@ export interface DriverParts {
 	readonly settings: RunSettings;
 	/** Order in which leased tasks are done. */
 	readonly arrival: (tasks: readonly TaskState[]) => readonly TaskState[];
+	/** Index of the task that is done next, of those that wait in the order of `arrival`; default: the first. */
+	readonly next?: (waiting: readonly TaskState[]) => number;
 	readonly evaluateEvery: number;
 	readonly evaluate?: (weights: Float32Array, at: { readonly round: number; readonly commit: number }) => Promise<Metrics> | Metrics;
 	readonly onCommit?: (round: SimulatedRound) => Promise<void> | void;
@@ -129,9 +134,9 @@ export class Driver {
 		this.records.push(record);
 		this.position = { state, members: new Map(), round: 1, commit: 0, population: devices.size };
 		this.state = createRun({ run, epoch: 1, settings, incarnation: INCARNATION });
-		const runner = new TaskRunner(parts, ({ key }) => this.#planOf(key));
+		const runner = new TaskRunner(parts);
 		const work = { start: (assignment: Assignment) => runner.start(assignment), width: parts.executor.width };
-		this.#agenda = parts.clock === "real" ? new RealAgenda(work) : new VirtualAgenda(work, parts.world);
+		this.#agenda = parts.clock === "real" ? new RealAgenda(work) : new VirtualAgenda(work, parts.world, parts.next);
 	}
 
 	/**
@@ -169,25 +174,31 @@ export class Driver {
 				};
 				return;
 			case "draw": {
-				this.#tellPresent(effect.key);
+				this.#tellPresent(effect.key, effect.turn);
 				return;
 			}
 			case "lease": {
-				const { engine } = this.#parts;
+				const { engine, devices } = this.#parts;
+				const { plan } = this.#stateOf(effect.key);
 				const leased = this.#parts.arrival(effect.tasks);
-				const cohort = leased.map((task) => ({ task, payload: engine.task(this.position, this.position.members.get(task.client)) }));
+				const cohort = leased.map((task) => ({
+					task,
+					payload: engine.task(this.position, this.position.members.get(task.client)),
+					plan,
+					basis: devices.get(task.client)!.carry,
+				}));
 				this.#agenda.add(cohort.map((one) => ({ ...one, key: effect.key, cohort, abort: new AbortController() })));
 				return;
 			}
 			case "accept": {
 				const { accepted } = this.#openRound();
 				const { bytes } = this.#received!;
-				const { client } = this.#taskState(effect.task);
+				const { client } = this.#stateOf(effect.key).tasks[effect.task]!;
 				accepted.set(effect.task, {
 					task: effect.task,
 					client,
 					numExamples: effect.numExamples,
-					staleness: 0,
+					staleness: effect.staleness,
 					sequence: accepted.size,
 					digest: effect.digest,
 				});
@@ -195,8 +206,11 @@ export class Driver {
 				return;
 			}
 			case "fold":
-				this.#openRound().fold.add(effect.task, this.#received!.report);
+				this.#openRound().fold.add(effect.task, this.#received!.report, this.#openRound().accepted.get(effect.task)!.staleness);
 				return;
+			case "hold":
+				// Everything that follows from a report happens before the next one arrives, so a round always collects by then.
+				throw new RondoError("INTERNAL", `task ${effect.task} has no round to land in`);
 			case "cancel": {
 				this.#agenda.cancel(new Set(effect.tasks.map(({ id }) => id)));
 				if (this.#open !== undefined) this.#open.unanswered = effect.tasks.length;
@@ -233,7 +247,7 @@ export class Driver {
 		else await this.#receive(arrival);
 		if (this.#parts.world.nextChangeMs(beforeMs) <= this.#agenda.nowMs) {
 			this.#changes++;
-			for (const { kind, round, attempt, phase } of this.state.open) if (phase !== "closing") this.#tellPresent({ kind, round, attempt });
+			for (const open of this.state.open) if (open.phase !== "closing") this.#tellPresent(open, turnOf(open));
 		}
 		this.#checkHope();
 	}
@@ -268,9 +282,10 @@ export class Driver {
 		const about = { type: "report" as const, task: task.id, client: task.client, digest };
 		try {
 			const report = decodeReport(bytes);
-			this.#parts.engine.check(this.#planOf(key), report);
+			const landing = this.state.open.find((round) => task.id in round.tasks)!;
+			this.#parts.engine.check(landing.plan, report, stalenessOf(landing, landing.tasks[task.id]!));
 			this.#received = { bytes, report };
-			this.#events.push({ ...about, verdict: { ok: true, numExamples: report.numExamples } });
+			this.#events.push({ ...about, landing, verdict: { ok: true, numExamples: report.numExamples } });
 		} catch (error) {
 			const { code, message } = toRondoError(error);
 			this.#refuse(key, task, toRondoError(error));
@@ -278,13 +293,9 @@ export class Driver {
 		}
 	}
 
-	#planOf(key: RoundKey): Plan {
-		return this.state.open.find((round) => round.kind === key.kind && round.round === key.round && round.attempt === key.attempt)!.plan;
-	}
-
-	#tellPresent(key: RoundKey): void {
+	#tellPresent(key: RoundKey, turn?: number): void {
 		const there = [...this.#parts.devices.keys()].filter((client) => this.#isThere(client, key.round));
-		this.#events.push({ type: "present", key, clients: rankClients(this.#parts.secret, key, there) });
+		this.#events.push({ type: "present", key, clients: rankClients(this.#parts.secret, key, there, turn) });
 	}
 
 	#isThere(client: ClientId, round: number): boolean {
@@ -298,7 +309,7 @@ export class Driver {
 	#finish(key: RoundKey, tasks: readonly TaskId[]): void {
 		const open = this.#openRound();
 		const { position, fold, attempt } = open;
-		const { plan } = this.state.open.find((round) => round.round === key.round && round.attempt === key.attempt)!;
+		const { plan } = this.#stateOf(key);
 		const accepted = tasks.map((task) => open.accepted.get(task)!);
 		const reports = (task: TaskId): Report => decodeReport(this.reports.get(task)!);
 		try {
@@ -375,7 +386,9 @@ export class Driver {
 			...[...this.position.members.values()].flatMap((member) => vecsIn(member)),
 			...published,
 			...kept,
-			...this.#agenda.waiting().flatMap(({ payload }) => vecsIn(decodePlain(payload))),
+			...this.#agenda
+				.waiting()
+				.flatMap(({ payload, basis }) => [payload, ...(basis === undefined ? [] : [basis])].flatMap((bytes) => vecsIn(decodePlain(bytes)))),
 			...[...devices.values()].flatMap((device) => device.vecs()),
 		]);
 	}
@@ -399,9 +412,9 @@ export class Driver {
 		return this.#open;
 	}
 
-	#taskState(id: TaskId): TaskState {
-		const task = this.state.open.map((round) => round.tasks[id]).find((found) => found !== undefined);
-		if (task === undefined) throw new RondoError("INTERNAL", `task ${id} is in no open round`);
-		return task;
+	#stateOf(key: RoundKey): RoundState {
+		const found = this.state.open.find(({ kind, round, attempt }) => kind === key.kind && round === key.round && attempt === key.attempt);
+		if (found === undefined) throw new RondoError("INTERNAL", `${key.kind} round ${key.round} is not open`);
+		return found;
 	}
 }

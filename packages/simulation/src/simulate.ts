@@ -35,6 +35,11 @@ export interface SimulateOptions {
 	readonly run?: string;
 	/** Order in which the clients of a cohort report; default: as drawn. */
 	readonly arrival?: (tasks: readonly TaskState[]) => readonly TaskState[];
+	/**
+	 * Index of the task that is done next, of the leased ones that wait (default: the first): where clients of different
+	 * speeds take turns, as they do in asynchronous rounds. Must be a function of the tasks and of what it chose before.
+	 */
+	readonly next?: (waiting: readonly TaskState[]) => number;
 	/** Whether accepted reports are kept for a replay; default: true. Without them memory does not grow with the rounds. */
 	readonly keepReports?: boolean;
 	/**
@@ -118,6 +123,7 @@ export async function simulate(options: SimulateOptions | ThreadedOptions): Prom
 		// Evaluation is a plain call here: the machine's evaluation rounds are about finding an evaluator and waiting for it.
 		settings: { ...settings, evaluateEvery: 0, rounds: options.rounds },
 		arrival: options.arrival ?? ((tasks) => tasks),
+		...(options.next === undefined ? {} : { next: options.next }),
 		evaluateEvery,
 		keepReports: options.keepReports ?? true,
 		signal,

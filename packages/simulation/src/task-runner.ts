@@ -23,28 +23,22 @@ type RawDone = Done & { readonly work: RawWork };
 /** Has tasks worked on, and attackers change what they send. */
 export class TaskRunner {
 	readonly #parts: TaskRunnerParts;
-	readonly #planOf: (assignment: Assignment) => Plan;
 	/** What groups agreed on, by the cohort they are in and the first task of the group. */
 	readonly #agreements = new WeakMap<readonly Leased[], Map<TaskId, Promise<ReadonlyMap<TaskId, Done | Error>>>>();
 
-	constructor(parts: TaskRunnerParts, planOf: (assignment: Assignment) => Plan) {
+	constructor(parts: TaskRunnerParts) {
 		this.#parts = parts;
-		this.#planOf = planOf;
 	}
 
 	/** @throws what the client half throws; AttackImpossible */
 	async start(assignment: Assignment): Promise<Done> {
 		const { attacks, executor, signal } = this.#parts;
-		const { task, cohort, abort } = assignment;
-		const plan = this.#planOf(assignment);
+		const { task, cohort, abort, plan } = assignment;
 		if (!attacks.has(task.client))
-			return executor.run(this.#job(assignment.key, assignment, plan, false), AbortSignal.any([signal, abort.signal]));
+			return executor.run(this.#job(assignment.key, assignment, false), AbortSignal.any([signal, abort.signal]));
 		const group = attacks.colluders(task.client, cohort);
 		if (group.length === 0) {
-			const done = (await executor.run(
-				this.#job(assignment.key, assignment, plan, true),
-				AbortSignal.any([signal, abort.signal]),
-			)) as RawDone;
+			const done = (await executor.run(this.#job(assignment.key, assignment, true), AbortSignal.any([signal, abort.signal]))) as RawDone;
 			return forging(() => attacks.forged(task, plan, done));
 		}
 		const agreements = this.#agreements.get(cohort) ?? new Map();
@@ -62,7 +56,7 @@ export class TaskRunner {
 		const works = await Promise.all(
 			group.map(async (leased): Promise<readonly [TaskState, RawDone | Error]> => {
 				try {
-					return [leased.task, (await executor.run(this.#job(key, leased, plan, true), signal)) as RawDone];
+					return [leased.task, (await executor.run(this.#job(key, leased, true), signal)) as RawDone];
 				} catch (error) {
 					if (!isRondoError(error)) throw error;
 					return [leased.task, error];
@@ -74,8 +68,8 @@ export class TaskRunner {
 		return new Map(works.map(([task, done]) => [task.id, done instanceof Error ? done : reports.get(task.id)!]));
 	}
 
-	#job({ round }: RoundKey, { task, payload }: Leased, plan: Plan, raw: boolean): Job {
-		return this.#parts.devices.get(task.client)!.job({ id: task.id, round, payload }, plan, raw);
+	#job({ round }: RoundKey, { task, payload, plan, basis }: Leased, raw: boolean): Job {
+		return this.#parts.devices.get(task.client)!.job({ id: task.id, round, payload, basis }, plan, raw);
 	}
 }
 

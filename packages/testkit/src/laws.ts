@@ -75,19 +75,22 @@ export const LAWS = {
 			assert.ok(step.ok, `commit ${step.commit}: ${step.what}`);
 	}),
 
-	"identical clients give that client's result": law(["sums", "ranks", "per-client models", "lossy codec", "asynchronous"], async (lawCase) => {
-		// The same data and, instead of one for each task, the same secret.
-		const secret = randomFrom(new Uint8Array(32).fill(9));
-		const strategy = onClient(lawCase.strategy, (client) => ({ ...client, secret: secret.at(client.round) }));
-		const twins = softmaxClients(4).map((client) => ({ ...client, data: memoryData(examplesOf(0)) }));
-		const options = optionsOf(lawCase, 4);
-		const all = await completed({ ...lawCase, strategy }, { clients: twins, options });
-		const one = await completed({ ...lawCase, strategy }, { clients: twins.slice(0, 1), options });
-		assert.deepEqual(
-			all.records.map(({ entry }) => entry.state),
-			one.records.map(({ entry }) => entry.state),
-		);
-	}),
+	"identical clients give that client's result": law(
+		["sums", "ranks", "per-client models", "lossy codec", "asynchronous"],
+		async (lawCase) => {
+			// The same data and, instead of one for each task, the same secret.
+			const secret = randomFrom(new Uint8Array(32).fill(9));
+			const strategy = onClient(lawCase.strategy, (client) => ({ ...client, secret: secret.at(client.round) }));
+			const twins = softmaxClients(4).map((client) => ({ ...client, data: memoryData(examplesOf(0)) }));
+			const options = optionsOf(lawCase, 4);
+			const all = await completed({ ...lawCase, strategy }, { clients: twins, options });
+			const one = await completed({ ...lawCase, strategy }, { clients: twins.slice(0, 1), options });
+			assert.deepEqual(
+				all.records.map(({ entry }) => entry.state),
+				one.records.map(({ entry }) => entry.state),
+			);
+		},
+	),
 
 	"one client and one weight are enough": law(["no trainer", "ranks"], async (lawCase) => {
 		const { rounds, weights } = await completed(lawCase, {

@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Plan } from "@rondo/algorithms";
+import { RondoError } from "@rondo/errors";
 import type { RoundKey, TaskId, TaskState } from "@rondo/rounds";
 import type { World } from "./behaviour.js";
 
@@ -6,6 +8,10 @@ import type { World } from "./behaviour.js";
 export interface Leased {
 	readonly task: TaskState;
 	readonly payload: Uint8Array;
+	/** The plan of its own round. */
+	readonly plan: Plan;
+	/** Device state when it was leased, encoded. */
+	readonly basis: Uint8Array | undefined;
 }
 
 /** A task that was leased and whose report has not arrived. */
@@ -92,14 +98,17 @@ abstract class Entries<R> {
 	}
 }
 
-/** Virtual time: reports arrive when the world says so, however long the work takes here. */
+/** Virtual time: reports arrive when the world says so, or in the order that `choose` says, however long the work takes here. */
 export class VirtualAgenda<R> extends Entries<R> implements Agenda<R> {
 	nowMs = 0;
 	readonly #world: World;
+	readonly #choose: ((waiting: readonly TaskState[]) => number) | undefined;
 
-	constructor(options: AgendaOptions<R>, world: World) {
+	/** @param choose index of the task whose report is next; default: the one that arrives first */
+	constructor(options: AgendaOptions<R>, world: World, choose?: (waiting: readonly TaskState[]) => number) {
 		super(options);
 		this.#world = world;
+		this.#choose = choose;
 	}
 
 	add(assignments: readonly Assignment[]): void {
@@ -112,15 +121,23 @@ export class VirtualAgenda<R> extends Entries<R> implements Agenda<R> {
 	}
 
 	async next(untilMs: number, wanted: number): Promise<Arrival<R> | undefined> {
-		const [first] = this.entries;
+		const first = this.entries.length === 0 ? undefined : this.#next();
 		if (first === undefined || first.atMs >= untilMs) {
 			this.nowMs = untilMs;
 			return undefined;
 		}
 		this.startAhead(wanted);
-		this.entries.shift();
+		this.entries = this.entries.filter((entry) => entry !== first);
 		this.nowMs = Math.max(this.nowMs, first.atMs);
 		return { assignment: first.assignment, result: this.begin(first) };
+	}
+
+	/** @throws INVALID_ARGUMENT when `choose` names none of the waiting tasks */
+	#next(): Entry<R> {
+		const index = this.#choose === undefined ? 0 : this.#choose(this.entries.map(({ assignment }) => assignment.task));
+		const entry = this.entries[index];
+		if (entry === undefined) throw new RondoError("INVALID_ARGUMENT", `next must be an index below ${this.entries.length}, got ${index}`);
+		return entry;
 	}
 }
 
