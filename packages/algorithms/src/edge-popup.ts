@@ -79,7 +79,8 @@ export function dropLowest({ from, dropped }: RankedTensor, order: Uint32Array, 
  * The trainer as a function of scores s instead of weights (edge-popup): its weights are w = θ · m(s), where m drops the lowest
  * scores of each tensor, ties from the lower index on, and its gradient is that of the mask, ∂L/∂s = θ · ∂L/∂w, passed straight
  * through the choice of the mask to every edge, dropped or not.
- * @param theta as `fixedWeights` makes them
+ * Elements of other tensors keep what θ holds, whatever their scores.
+ * @param theta as `fixedWeights` makes them, `layout.length` elements
  */
 export function edgePopup(trainer: Trainer, theta: Float32Array, tensors: readonly RankedTensor[]): Trainer {
 	const weights = new Float32Array(theta.length);

@@ -122,7 +122,7 @@ export const frl: Strategy<FrlTypes> = {
 		paper:
 			"Mozaffari, Shejwalkar, Houmansadr, Every Vote Counts: Ranking-Based Training of Federated Learning to Resist Poisoning Attacks, USENIX Security 2023, arXiv:2110.04350",
 		chooseWhen:
-			"When up to a fifth of the clients of a round may be malicious and the model is trained from nothing: a ballot can move an edge by a bounded number of places and nothing else. Not for tuning a pretrained model, whose weights it does not use, and not with cohorts of ten: choose 25 or more, so that no round has too many malicious ballots.",
+			"When up to a fifth of the clients of a round may be malicious and the model is trained from nothing: a ballot can move an edge by a bounded number of places and nothing else. Not for tuning a pretrained model, whose weights it does not use, and not with cohorts of ten: of 25 ballots or more, a third are seldom malicious where a fifth of the clients are.",
 		bytesUp: "Σ over tensors of n edges: n·⌈log₂ n⌉ / 8 (ballotShare of it under sparse)",
 		bytesDown: "Σ over tensors of n edges: n·⌈log₂ n⌉ / 8",
 	},
