@@ -161,13 +161,13 @@ export class CoordinatorProcess {
 		return (await this.post("/tokens", { name: "e2e", scope: "enrol" })).secret;
 	}
 
-	/** Imports a model of `length` zeros under the name "model". */
-	async importModel(length: number): Promise<void> {
-		const layout = layoutOf([{ name: "x", shape: [length] }]);
+	/** Imports a model of one tensor of zeros under the name "model". */
+	async importModel(...shape: readonly number[]): Promise<void> {
+		const layout = layoutOf([{ name: "x", shape }]);
 		const response = await fetch(`${this.url}/api/v1/models/weights`, {
 			method: "PUT",
 			headers: { authorization: `Bearer ${ADMIN_TOKEN}`, "content-type": "application/octet-stream" },
-			body: Buffer.from(writeSafetensors(layout, new Float32Array(length))),
+			body: Buffer.from(writeSafetensors(layout, new Float32Array(layout.length))),
 		});
 		const { digest } = await this.#json(response);
 		await this.post("/models", { name: "model", weights: digest, layout, manifest: {} });
