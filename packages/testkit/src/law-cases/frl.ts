@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Vec } from "@rondo/algorithms";
 import { unpackBits } from "@rondo/kernels";
 import { decodeReport } from "@rondo/rounds";
 import { completed, type StrategyCase, softmaxClients } from "../law-kit.js";
@@ -24,7 +25,7 @@ export const cases: readonly StrategyCase[] = (["full", "sparse"] as const).map(
 				const plan = engine.plan({ state, members: new Map(), round: 2, commit: 1, population: 1 });
 				const stuffed = { ...decodeReport(bytes!), lanes: { ranks: new Uint8Array(Math.ceil((sent * BITS) / 8)) } };
 				assert.throws(() => engine.check(plan, stuffed), /lane ranks: ranking 1 of 1 has at place 1 element 0 a second time/);
-				const order = unpackBits(store.read((state as { order: never }).order), BITS, EDGES);
+				const order = unpackBits(store.read((state as { readonly order: Vec<"u8"> }).order), BITS, EDGES);
 				assert.deepEqual(order.subarray(-sent), ranking);
 				assert.deepEqual(
 					[...weights!.keys()].filter((e) => weights![e] !== 0),
