@@ -71,7 +71,8 @@ function usersOf(parameter: string): string {
 export function checkReducer(options: ReducerOptions & CohortOptions): void {
 	const reducer = builtInReducers.find(({ name }) => name === options.reducer);
 	for (const name of ["byzantine", "normBound", "flagDimensions", "flagPairs"] as const) {
-		if (options[name] === reducerProperties[name].default || reducer?.parameters.includes(name)) continue;
+		if ((options[name] ?? reducerProperties[name].default) === reducerProperties[name].default || reducer?.parameters.includes(name))
+			continue;
 		throw new RondoError("INVALID_ARGUMENT", `option ${name} is ${options[name]}, but reducer ${options.reducer} does not use it`, {
 			details: { option: name, value: options[name] },
 		});

@@ -39,7 +39,7 @@ it("reads bytes that are not aligned", () => {
 
 it("decodes the bytes of a range as a lane of that length", () => {
 	const values = Float32Array.from({ length: 9 }, (_, j) => j / 3);
-	const bytes = f32.encode(values, laneOf(9));
+	const bytes = f32.encode(values, laneOf(9), random);
 	for (const [from, to] of [
 		[0, 9],
 		[2, 5],

@@ -1,8 +1,10 @@
+import { randomFromSeed } from "@rondo/kernels";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Lane } from "../contract.js";
 import { packRankings, type RankedPart, ranking, rankingBytes, unpackRankings } from "./ranking.js";
 
+const random = randomFromSeed("ranking");
 const laneOf = (...parts: RankedPart[]): Lane => ({
 	length: parts.reduce((sum, [elements]) => sum + elements, 0),
 	absMax: 1000,
@@ -36,13 +38,13 @@ it("keeps rankings, whole ones and the tops of others, in ⌈log₂ n⌉ bits an
 	fc.assert(
 		fc.property(rankings, ({ parts, orders, ranks }) => {
 			const lane = laneOf(...parts);
-			const bytes = ranking.encode(Float64Array.from(ranks), lane);
+			const bytes = ranking.encode(Float64Array.from(ranks), lane, random);
 			expect(bytes.length).toBe(ranking.maxBytes(lane));
 			expect(bytes.length).toBe(rankingBytes(parts));
 			// A single element has no bits to speak of, and takes a byte.
 			expect(bytes.length).toBe(parts.reduce((sum, [n, m]) => sum + Math.ceil((m * Math.max(1, Math.ceil(Math.log2(n)))) / 8), 0));
 			expect([...ranking.decode(bytes, lane)]).toEqual(ranks);
-			expect(ranking.encode(Float32Array.from(ranks), lane)).toEqual(bytes);
+			expect(ranking.encode(Float32Array.from(ranks), lane, random)).toEqual(bytes);
 			expect([...unpackRankings(bytes, parts)].map((order) => [...order])).toEqual(orders);
 			expect(packRankings(parts, (i) => Uint32Array.from(orders[i]!))).toEqual(bytes);
 		}),
@@ -52,7 +54,7 @@ it("keeps rankings, whole ones and the tops of others, in ⌈log₂ n⌉ bits an
 it("lies as it is documented: ids from the lowest bit on, each ranking at a byte of its own", () => {
 	// Five elements take three bits each: 4, 2, 0, 3, 1 and 1, 0, and of three the two highest.
 	const lane = laneOf([5, 5], [2, 2], [3, 2]);
-	const bytes = ranking.encode(Float64Array.of(2, 4, 1, 3, 0, 1, 0, 2, 1, 0), lane);
+	const bytes = ranking.encode(Float64Array.of(2, 4, 1, 3, 0, 1, 0, 2, 1, 0), lane, random);
 	expect([...bytes]).toEqual([0b00_010_100, 0b0_001_011_0, 0b01, 0b00_01]);
 });
 
@@ -69,7 +71,7 @@ it("takes any bytes for a ranking or refuses them", () => {
 				accepted++;
 				expect(ranks.slice(0, 5).sort()).toEqual([0, 1, 2, 3, 4]);
 				expect(ranks.slice(5).sort()).toEqual([0, 0, 0, 0, 4, 5]);
-				expect(ranking.encode(Float64Array.from(ranks), laneOf(...parts))).toEqual(bytes);
+				expect(ranking.encode(Float64Array.from(ranks), laneOf(...parts), random)).toEqual(bytes);
 			} catch (error) {
 				expect(error).toMatchObject({ code: "BAD_ENCODING" });
 			}
@@ -99,13 +101,13 @@ describe("refuses", () => {
 
 	it("values that are no ranks, once they are to be decoded", () => {
 		for (const odd of [Number.NaN, Number.POSITIVE_INFINITY, -1, 0.5, 99]) {
-			const encoded = ranking.encode(new Float64Array(11).fill(odd), lane);
+			const encoded = ranking.encode(new Float64Array(11).fill(odd), lane, random);
 			expect(() => ranking.decode(encoded, lane)).toThrow(expect.objectContaining({ code: "BAD_ENCODING" }));
 		}
 	});
 
 	it("values of another length, and arguments that do not describe the lane", () => {
-		expect(() => ranking.encode(new Float64Array(10), lane)).toThrow("the lane has 11 elements, the values 10");
+		expect(() => ranking.encode(new Float64Array(10), lane, random)).toThrow("the lane has 11 elements, the values 10");
 		for (const codec of [
 			["ranking"],
 			["ranking", [5, 5]],

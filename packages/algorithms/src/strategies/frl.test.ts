@@ -25,7 +25,7 @@ function runOn(layout: Layout, options: object): Run<FrlTypes> {
 	const store = memoryStore();
 	const initial = Float32Array.from({ length: layout.length }, (_, j) => (j + 1) / 8);
 	const config = resolveConfig(frl, options, layout);
-	return { strategy: frl, config, layout, store, initial: store.keep("f32", initial), shared: randomFromSeed("frl") };
+	return { strategy: frl, config, layout, store, initial: store.keep("f32", initial), shared: randomFromSeed("frl"), log: [] };
 }
 
 const sizesOf = (layout: Layout) => layout.tensors.filter(({ shape }) => shape.length > 1).map(({ from, to }) => to - from);
@@ -274,7 +274,7 @@ describe("frl", () => {
 			const task = frl.task(state, undefined, atOf(run));
 			const { works, plan } = await playRound(run, state, 1, devices());
 			const codec = createRegistry().codec(plan.lanes.ranks!.codec);
-			const sent = codec.encode(works[0]!.lanes.ranks!, plan.lanes.ranks!).length;
+			const sent = codec.encode(works[0]!.lanes.ranks!, plan.lanes.ranks!, run.shared).length;
 			// Twelve edges of four bits each, whole or a quarter of them, twice.
 			expect(sent).toBe(2 * Math.ceil(("ballot" in options ? 3 : 12) / 2));
 			const down = "unranked" in options ? 12 + 12 : 12;
@@ -295,7 +295,7 @@ describe("frl", () => {
 		const { ranks } = frl.plan({ order: run.initial as never }, at).lanes;
 		const codec = createRegistry().codec(ranks!.codec);
 		const orders = sizesOf(lenet).map((n) => [...permutation(run.shared, n)]);
-		const sent = codec.encode(ballot(...orders).lanes.ranks!, ranks!);
+		const sent = codec.encode(ballot(...orders).lanes.ranks!, ranks!, run.shared);
 		expect(sent.length).toBe(4_251_428);
 		expect(sent.length / (4 * lenet.length)).toBeCloseTo(0.654, 3);
 		const limit = sizesOf(lenet).reduce((sum, n) => sum + (n * Math.ceil(Math.log2(n))) / 8 + 16, 0);
