@@ -4,7 +4,7 @@ import { checkByzantine, checkPairs, Distances, gramOf, squaredDistances } from 
 
 /**
  * Bulyan of Krum: El Mhamdi, Guerraoui, Rouault, "The Hidden Vulnerability of Distributed Learning in Byzantium", ICML 2018,
- * arXiv:1802.07927, section 4: Krum chooses a report and takes it out, again and again until n − 2f are chosen; in each
+ * arXiv:1802.07927: Krum chooses a report and takes it out, again and again until n − 2f are chosen; in each
  * coordinate the n − 4f chosen values nearest to their median are averaged.
  *
  * Departs from the paper where it is silent: as reports are taken out, Krum sums over ever fewer neighbours, but over one at

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { distance, honestRows, meanOfRows, reduced, scoresOf } from "../../test/stack.js";
 import { centeredClip } from "./centered-clip.js";
 
-/** Equation 7 of the paper on vectors, from 0. */
+/** The paper's step on the vectors themselves, from 0. */
 function reference(rows: readonly ArrayLike<number>[], radius: number): { center: number[]; clips: number[] } {
 	let v = Array.from(rows[0]!, () => 0);
 	let clips: number[] = [];

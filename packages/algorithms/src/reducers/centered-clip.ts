@@ -6,7 +6,7 @@ const STEPS = 10;
 
 /**
  * Centred clipping: Karimireddy, He, Jaggi, "Learning from History for Byzantine Robust Optimization", ICML 2021,
- * arXiv:2012.10333, Algorithm 1 and equation 7: v ← v + (1/n) Σ (x_i − v)·min(1, τ / ‖x_i − v‖), so that no report moves the
+ * arXiv:2012.10333: v ← v + (1/n) Σ (x_i − v)·min(1, τ / ‖x_i − v‖), so that no report moves the
  * center by more than τ/n in one step.
  *
  * Departs from the paper: it starts from 0, no change of the model, instead of the last round's result, since a reducer keeps

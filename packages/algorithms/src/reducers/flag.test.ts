@@ -25,7 +25,7 @@ const flipped = workers((honest) => honest.map((x) => -10 * x));
 const random = workers((_, i) => gaussians(`attack ${i}`, LENGTH).map((x) => 100 * x));
 
 /**
- * Section 3 of the paper on the vectors themselves: columns are made one by one, and the leading left singular vectors come
+ * The iteration on the vectors themselves: columns are made one by one, and the leading left singular vectors come
  * from orthogonal iteration on the d × columns matrix.
  */
 function dense(rows: readonly ArrayLike<number>[], m: number, lambda: number) {

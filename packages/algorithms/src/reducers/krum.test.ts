@@ -84,7 +84,7 @@ describe("multi-krum", () => {
 });
 
 describe("bulyan", () => {
-	/** Section 4 of the paper, by lists. */
+	/** The paper's two steps, by lists. */
 	function reference(rows: readonly ArrayLike<number>[], f: number): { chosen: number[]; center: number[] } {
 		const count = rows.length;
 		let rest = rows.map((_, i) => i);

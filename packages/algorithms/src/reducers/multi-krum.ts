@@ -4,7 +4,7 @@ import { checkByzantine, checkPairs, gramOf, meanOfSelected, squaredDistances } 
 
 /**
  * Multi-Krum: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant Gradient
- * Descent", NeurIPS 2017, section 5: the mean of the m reports with the least Krum scores. The paper leaves m open; it is
+ * Descent", NeurIPS 2017: the mean of the m reports with the least Krum scores. The paper leaves m open; it is
  * n − f − 2 here, the most for which Damaskinos et al., "AggregaThor", MLSys 2019, prove resilience.
  *
  * Reports count once, whatever their weights. Needs 2f + 3 reports for f = `byzantine` malicious ones, in every round that

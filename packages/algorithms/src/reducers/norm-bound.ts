@@ -4,8 +4,8 @@ import { checkCount, combine, middleOf, numberArgument } from "../reducer-kit.js
 
 /**
  * Norm bound: each report is scaled down to a Euclidean norm of at most `normBound`, then the weighted mean is taken: Sun,
- * Kairouz, Suresh, McMahan, "Can You Really Backdoor Federated Learning?", arXiv:1911.07963, section 4, whose bound is a
- * constant. With 0 it is the median of the norms of the round's reports.
+ * Kairouz, Suresh, McMahan, "Can You Really Backdoor Federated Learning?", arXiv:1911.07963, whose bound is a constant.
+ * With 0 it is the median of the norms of the round's reports.
  *
  * It keeps weights, so a client may still claim many examples: `maxExamples` limits that. It bounds what one report does, not
  * what many do. The scores are the report's `norm`, and `clip`, the factor it was scaled by. Limit case: a bound that no
