@@ -18,6 +18,12 @@ describe("options of reducers", () => {
 		expect("reducer" in planOf({}).lanes.delta!).toBe(false);
 	});
 
+	it("may be absent from the stored options of an older run, which goes on with the mean", () => {
+		const { reducer: _r, byzantine: _b, normBound: _n, flagDimensions: _d, flagPairs: _p, ...older } = resolve({});
+		expect(() => fedavg.check!(older as never, layout)).not.toThrow();
+		expect(fedavg.plan(null as never, { config: older, layout } as never)).toEqual(planOf({}));
+	});
+
 	it("offer every reducer, and every argument of one", () => {
 		expect(reducerProperties.reducer.enum).toEqual(["mean", ...builtInReducers.map(({ name }) => name)]);
 		for (const { name, parameters } of builtInReducers) {

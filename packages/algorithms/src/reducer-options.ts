@@ -71,10 +71,11 @@ function usersOf(parameter: string): string {
 export function checkReducer(options: ReducerOptions & CohortOptions): void {
 	const reducer = builtInReducers.find(({ name }) => name === options.reducer);
 	for (const name of ["byzantine", "normBound", "flagDimensions", "flagPairs"] as const) {
-		if ((options[name] ?? reducerProperties[name].default) === reducerProperties[name].default || reducer?.parameters.includes(name))
-			continue;
-		throw new RondoError("INVALID_ARGUMENT", `option ${name} is ${options[name]}, but reducer ${options.reducer} does not use it`, {
-			details: { option: name, value: options[name] },
+		// The stored options of runs that are older than these have none of them.
+		const { [name]: value = reducerProperties[name].default } = options;
+		if (value === reducerProperties[name].default || reducer?.parameters.includes(name)) continue;
+		throw new RondoError("INVALID_ARGUMENT", `option ${name} is ${value}, but reducer ${options.reducer} does not use it`, {
+			details: { option: name, value },
 		});
 	}
 	const spec = reducerOf(options);

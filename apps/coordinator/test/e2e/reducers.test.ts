@@ -2,7 +2,7 @@ import { vecOf } from "@rondo/algorithms";
 import { type Offer, ReceiptCode } from "@rondo/protocol";
 import { encodeReport } from "@rondo/rounds";
 import { readSafetensors } from "@rondo/tensors";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { CoordinatorProcess } from "./coordinator-process.js";
 import { uploadOf, WireClient } from "./wire-client.js";
 
@@ -24,6 +24,17 @@ async function report(client: WireClient, { taskId }: Offer, array: Float32Array
 	const lanes = { delta: vecOf("u8", array.byteLength, digest) };
 	const { bytes } = encodeReport({ header: null, lanes, numExamples: 1, metrics: {} });
 	expect((await client.receiptFor(taskId, bytes)).code).toBe(ReceiptCode.ACCEPTED);
+}
+
+/** Connects again after the coordinator died; a channel that has just failed refuses streams for a while. */
+async function comeBack(client: WireClient): Promise<void> {
+	await client.failure();
+	const again = async () => {
+		client.open();
+		client.hello();
+		await client.next("welcome", 10_000);
+	};
+	await vi.waitFor(again, { timeout: 90_000, interval: 500 });
 }
 
 test("the median of a round is that of its reports, over a kill -9 in the middle and a hostile client", async () => {
@@ -52,12 +63,7 @@ test("the median of a round is that of its reports, over a kill -9 in the middle
 
 	const next = killed.restart();
 	await next.ready();
-	for (const client of clients) {
-		await client.failure();
-		client.open();
-		client.hello();
-		await client.next("welcome");
-	}
+	await Promise.all(clients.map(comeBack));
 	await report(attacker, await attacker.offer(), hostile);
 	const second = await Promise.all(clients.map((client) => client.offer()));
 	await report(attacker, second[2]!, hostile);
