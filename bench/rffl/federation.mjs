@@ -11,7 +11,8 @@ export const ROUNDS = 40;
 export const WARMUP = 10;
 const LEARNING_RATE = 0.1;
 const DECAY = 0.977;
-const BATCH = 16;
+/** As the paper has it for MNIST. */
+const BATCH = 32;
 
 const rffl = builtInStrategies.find(({ name }) => name === "rffl");
 const hex = (text) => toHex(sha256(new TextEncoder().encode(text)));

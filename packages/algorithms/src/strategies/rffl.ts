@@ -134,7 +134,7 @@ export const rffl: Strategy<RfflTypes> = {
 			type: "integer",
 			minimum: 1,
 			maximum: 1000,
-			default: 3,
+			default: 10,
 			description: "reports in a row below the least reputation that it takes, those of the warm-up included; 1 is the paper's",
 		},
 		onBelowThreshold: {
