@@ -1,11 +1,11 @@
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { type AnyStrategy, digestOf, type Plain } from "@rondo/algorithms";
 import { sha256, toHex } from "@rondo/kernels";
 import type { Cell, Experiment } from "./experiment.js";
 
-/** Goes up when equal experiments give other numbers. */
-const FORMAT = 1;
+const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { readonly version: string };
 
 /** Digests of files that an experiment reads, each read once. */
 export class FileDigests {
@@ -19,7 +19,7 @@ export class FileDigests {
 	}
 }
 
-/** Digest of everything that the numbers of a cell depend on: its setting, strategy, seed and the content of its files. */
+/** Digest of everything that the numbers of a cell depend on: its setting, strategy, seed, the content of its files, and Rondo's version. */
 export async function cellDigest(cell: Cell, strategy: AnyStrategy, { modules }: Experiment, files: FileDigests): Promise<string> {
 	const { dataset, model } = cell.setting;
 	const read = [...[dataset, model].flatMap((spec) => ("file" in spec ? [spec.file] : [])), ...modules.map((url) => fileURLToPath(url))];
@@ -27,9 +27,7 @@ export async function cellDigest(cell: Cell, strategy: AnyStrategy, { modules }:
 	const { name, options } = cell.strategy;
 	const setting = { ...cell.setting, dataset: withoutFile(dataset), model: withoutFile(model), metrics: null };
 	return digestOf(
-		JSON.parse(
-			JSON.stringify({ format: FORMAT, setting, strategy: [name, strategy.version, options], seed: cell.seed, contents }),
-		) as Plain,
+		JSON.parse(JSON.stringify({ version, setting, strategy: [name, strategy.version, options], seed: cell.seed, contents })) as Plain,
 	);
 }
 
