@@ -15,6 +15,9 @@ const fedkseed = builtInStrategies.find(({ name }) => name === "fedkseed");
 export const strategies = [{ ...fedkseed, name: "my-fedkseed" }];
 `;
 
+/** Nobody waits for an evaluator or a second client. */
+const QUICK = ["--evaluate-every", "0", "--min-clients", "1"];
+
 let workshop: Workshop;
 let blocks: Map<string, string>;
 const own = (name: string): string => join(workshop.dir, name);
@@ -101,7 +104,7 @@ options: { cohortSize: 3, candidates: 16, localSteps: 3 }
 			["clipped-sgd", ["-o", "cohortSize=1"]],
 			["my-fedkseed", ["-o", "cohortSize=1", "-o", "candidates=16", "-o", "localSteps=3"]],
 		] as const) {
-			const args = ["run", "submit", "--model", "small", "--strategy", strategy, "--rounds", "2", "--name", strategy, ...options];
+			const args = ["run", "submit", "--model", "small", "--strategy", strategy, "--rounds", "2", "--name", strategy, ...QUICK, ...options];
 			expect(await rondo(args, env)).toMatchObject({ code: 0, stderr: "" });
 			expect(await rondo(["run", "watch", strategy], env)).toMatchObject({ code: 0, stderr: "" });
 		}
