@@ -104,7 +104,7 @@ options: { cohortSize: 3, candidates: 16, localSteps: 3 }
 			["clipped-sgd", ["-o", "cohortSize=1"]],
 			["my-fedkseed", ["-o", "cohortSize=1", "-o", "candidates=16", "-o", "localSteps=3"]],
 		] as const) {
-			const args = ["run", "submit", "--model", "small", "--strategy", strategy, "--rounds", "2", "--name", strategy, ...QUICK, ...options];
+			const args = ["run", "submit", "--model", "small", "--strategy", strategy, "--rounds", "1", "--name", strategy, ...QUICK, ...options];
 			expect(await rondo(args, env)).toMatchObject({ code: 0, stderr: "" });
 			expect(await rondo(["run", "watch", strategy], env)).toMatchObject({ code: 0, stderr: "" });
 		}
