@@ -45,7 +45,11 @@ export class ExperimentDocument {
 			const node: unknown = this.#document.getIn(path.slice(0, length), true);
 			if (isNode(node) && node.range !== undefined && node.range !== null) return this.#lines.linePos(node.range[0]).line;
 		}
-		return 1;
+		// Fields that only the grid sets.
+		const [field] = path;
+		const { grid } = (this.data() ?? {}) as { readonly grid?: object };
+		const varied = Object.keys(grid ?? {}).find((name) => name.split(".")[0] === field);
+		return varied === undefined ? 1 : this.#lineOf(["grid", varied]);
 	}
 }
 

@@ -76,6 +76,18 @@ grid:
 		expect(setting.adversaries).toEqual([{ share: 0.25, attacks: [{ kind: "sign-flip", scale: 2 }] }]);
 	});
 
+	it("finds the line of what only the grid sets", async () => {
+		const { document } = await read(
+			`${BASE}grid:\n  partition.alpha: [1]\n  adversaries:\n    - []\n`.replace(
+				"clients: 4\n",
+				"clients: 4\npartition: { kind: dirichlet, alpha: 2 }\n",
+			),
+		);
+		expect(document.refusal(["adversaries", 0], "no").message).toMatch(/^experiment\.yaml:10: adversaries\[0\] no/);
+		expect(document.refusal(["partition", "alpha"], "no").message).toMatch(/^experiment\.yaml:4: /);
+		expect(document.refusal(["behaviour"], "no").message).toMatch(/^experiment\.yaml:1: /);
+	});
+
 	it("has strategies of files of its own, beside it", async () => {
 		await writeFile(
 			join(folder, "own.mjs"),
