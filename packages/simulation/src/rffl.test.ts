@@ -30,7 +30,7 @@ const attacked: AnyStrategy = {
 test("a removed client is not drawn again, an absent one goes on where it was, and the log replays", async () => {
 	const { phase, rounds, refusals, members, engine, store, records, reports } = await simulate({
 		strategy: attacked,
-		options: { learningRate: 0.1, gamma: 10, cohortSize: 5, quorum: 2, warmupRounds: 2 },
+		options: { learningRate: 0.1, gamma: 10, cohortSize: 5, quorum: 2, warmupRounds: 2, patience: 3 },
 		layout: layoutOf([{ name: "w", shape: [WIDTH] }]),
 		initial: new Float32Array(WIDTH),
 		publicSeed: "0a".repeat(32),
