@@ -16,6 +16,7 @@ const REFERENCE_TEXT =
 const CASES = {
 	fedavg: { rounds: 15, options: { learningRate: 0.1, batchSize: 4, localEpochs: 1 } },
 	"fedavg-lora": { strategy: "fedavg", adapters: true, rounds: 15, options: { learningRate: 0.3, batchSize: 4, localEpochs: 1 } },
+	ferret: { rounds: 30, options: { learningRate: 0.1, batchSize: 4, localSteps: 40, bases: 4096, serverLearningRate: 1, rescale: "norm" } },
 	fedkseed: { rounds: 30, options: { candidates: 4096, localSteps: 50, learningRate: 3e-4, epsilon: 1e-3, batchSize: 8 } },
 };
 /** Adapters beside all products of the attention and feed-forward layers. */

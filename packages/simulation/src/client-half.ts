@@ -69,18 +69,21 @@ export interface Done {
 	readonly carry: Uint8Array | undefined;
 	/** Entries that it wrote into the device's cache. */
 	readonly cache: ReadonlyMap<string, Uint8Array>;
-	/** Vecs that it read. */
-	readonly reads: readonly Vec[];
-	/** Vecs that it stored. */
-	readonly kept: readonly Vec[];
+	/** Vecs that it read and stored, in this order. */
+	readonly touched: readonly Touch[];
 	/** Of the log, with its hashes: what it read, bytes. */
 	readonly logBytes: number;
 }
 
+/** One use of content. What is stored on the device is there afterwards, and is not sent. */
+interface Touch {
+	readonly vec: Vec;
+	readonly isStored: boolean;
+}
+
 /** What a client half reads and makes, as it goes on. */
 interface Seen {
-	readonly reads: Vec[];
-	readonly kept: Vec[];
+	readonly touched: Touch[];
 	readonly cache: Map<string, Uint8Array>;
 	logBytes: number;
 }
@@ -110,7 +113,7 @@ export interface HalfParts {
 /** Runs the client half of one task. @throws whatever the strategy, the trainer or the data throw */
 export async function runClientHalf(parts: HalfParts, job: Job): Promise<Done> {
 	const { facts, blobs } = parts;
-	const seen: Seen = { reads: [], kept: [], cache: new Map(), logBytes: 0 };
+	const seen: Seen = { touched: [], cache: new Map(), logBytes: 0 };
 	const client = clientView(parts, job, seen);
 	const work: Work = await facts.strategy.train(decodePlain(job.payload), client);
 	const raw: RawWork = {
@@ -155,7 +158,7 @@ export function clientView(
 		},
 		read: async (vec) => {
 			const array = await blobs.read(vec);
-			seen.reads.push(vec);
+			seen.touched.push({ vec, isStored: false });
 			return array;
 		},
 		async *log(afterCommit, upTo) {
@@ -167,7 +170,7 @@ export function clientView(
 		},
 		keep: (dtype, array) => {
 			const vec = blobs.put(dtype, array);
-			seen.kept.push(vec);
+			seen.touched.push({ vec, isStored: true });
 			return vec;
 		},
 		progress: () => undefined,

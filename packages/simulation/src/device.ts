@@ -110,10 +110,9 @@ export class Device {
 	 */
 	keep(task: TaskId, payload: Uint8Array, done: Done): Traffic {
 		for (const [key, bytes] of done.cache) this.#cache.set(key, bytes);
-		for (const vec of done.kept) this.#held.add(vec.sha256);
 		let down = payload.length + done.logBytes;
-		for (const vec of done.reads) {
-			if (!this.#held.has(vec.sha256)) down += vec.length * bytesPerElement(vec.dtype);
+		for (const { vec, isStored } of done.touched) {
+			if (!isStored && !this.#held.has(vec.sha256)) down += vec.length * bytesPerElement(vec.dtype);
 			this.#held.add(vec.sha256);
 		}
 		if (done.carry !== undefined) this.#keepCarry(task, done.carry);
@@ -130,7 +129,7 @@ export class Device {
 		return clientView(
 			{ facts, data, trainer, secret: this.#secret, blobs, log, signal },
 			{ client: this.id, task, round, ...carry, cache: this.#cache },
-			{ reads: [], kept: [], cache: this.#cache, logBytes: 0 },
+			{ touched: [], cache: this.#cache, logBytes: 0 },
 		);
 	}
 

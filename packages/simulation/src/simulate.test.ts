@@ -99,6 +99,20 @@ describe("a simulation", () => {
 		]);
 	});
 
+	test("what a client read and then stored was sent; what it stored and then reads is not", async () => {
+		const storing: AnyStrategy = {
+			...fedavg,
+			train: async (task, client) => {
+				client.keep("f32", await client.read(task.model));
+				await client.read(task.model);
+				await client.read(client.keep("f32", Float32Array.of(client.round, client.id.length)));
+				return fedavg.train(task, client);
+			},
+		};
+		const [plain, stored] = [await simulate(base), await simulate({ ...base, strategy: storing })];
+		expect(stored.rounds.map(({ bytesDown }) => bytesDown)).toEqual(plain.rounds.map(({ bytesDown }) => bytesDown));
+	});
+
 	test("repeats its bytes, whatever the order of arrival; other seeds and ids are another run", async () => {
 		const first = await simulate(base);
 		expect(bytesOf((await simulate(base)).records)).toEqual(bytesOf(first.records));
