@@ -18,3 +18,15 @@ it("names every strategy and option", () => {
 	expect(text).toContain("| `unit` | 2^-30 | number above `0` to `1` |");
 	expect(text).not.toContain("undefined");
 });
+
+it("every built-in strategy says where it is from, when to choose it, and what it sends", () => {
+	for (const { name, about } of builtInStrategies) for (const text of Object.values({ ...about, name })) expect(text, name).toMatch(/\S/);
+	expect(builtInStrategies.filter(({ about }) => about === undefined)).toEqual([]);
+});
+
+it("a strategy of somebody else needs no description", () => {
+	const [first] = builtInStrategies;
+	const { about, ...rest } = first!;
+	expect(about).toBeDefined();
+	expect(describeStrategies([{ ...rest, name: "mine" }])).toContain("### mine\n\nVersion");
+});

@@ -1,6 +1,9 @@
+import { layoutOf } from "@rondo/tensors";
 import { sharedProperties } from "./cohort.js";
+import { resolveConfig } from "./config.js";
 import type { AnyStrategy } from "./contract.js";
 import { builtInStrategies } from "./registry.js";
+import { updateProperties } from "./update-lane.js";
 
 interface OptionSchema {
 	readonly type?: string;
@@ -14,28 +17,82 @@ interface OptionSchema {
 
 type Options = readonly (readonly [name: string, option: OptionSchema])[];
 
+/** Options with one meaning wherever they occur: the very same schema objects. */
+const GROUPS: readonly { readonly title: string; readonly anchor: string; readonly properties: Readonly<Record<string, OptionSchema>> }[] =
+	[
+		{
+			title: "Options of an update",
+			anchor: "options-of-an-update",
+			properties: updateProperties as Readonly<Record<string, OptionSchema>>,
+		},
+		{ title: "Options of a round", anchor: "options-of-a-round", properties: sharedProperties as Readonly<Record<string, OptionSchema>> },
+	];
+
+/** The model of the worked numbers: two matrices, 10^6 weights. */
+const EXAMPLE = layoutOf([
+	{ name: "first.kernel", shape: [1000, 500] },
+	{ name: "second.kernel", shape: [500, 1000] },
+]);
+
 /** The strategies and their options as Markdown: the generated part of docs/algorithms.md. */
 export function describeStrategies(strategies: readonly AnyStrategy[] = builtInStrategies): string {
 	const overview = table(
-		["Strategy", "What it is", "Asks of the trainer", "Server reads"],
-		strategies.map((s) => [
-			`[\`${s.name}\`](#${s.name}) version ${s.version}`,
-			s.summary,
-			s.needs.trainer,
-			s.reads === undefined ? s.needs.reads : "by options",
-		]),
+		["Strategy", "What it is", "Bytes up", "Bytes down"],
+		strategies.map((s) => [`[\`${s.name}\`](#${s.name})`, s.summary, s.about?.bytesUp ?? "", s.about?.bytesDown ?? ""]),
 	);
-	// One table for what has one meaning everywhere: the very same schema object.
-	const shared: Options = Object.entries(sharedProperties);
-	const has = (s: AnyStrategy, option: OptionSchema) => optionsOf(s).some(([, same]) => same === option);
-	const sections = strategies.map((s) => {
-		const own = optionsOf(s).filter(([, option]) => !shared.some(([, same]) => same === option));
-		const lacks = shared.flatMap(([name, option]) => (has(s, option) ? [] : [`\`${name}\``]));
-		const note = lacks.length === 0 ? "" : `\n\nWithout ${lacks.join(", ")} as described below.`;
-		return `### ${s.name}\n\n${optionTable(own)}${note}`;
-	});
-	return [overview, ...sections, `### Options of every strategy\n\n${optionTable(shared)}`].join("\n\n");
+	const worked = [
+		`Most bytes per client and round for a model of ${count(EXAMPLE.length)} weights, with the default options: what a submission is told and what is enforced. Where less is sent as a rule, as to clients that still have what they need, \`npm run bench:bytes\` shows it. A first task also brings the model itself, ${count(4 * EXAMPLE.length)} bytes, where the strategy does not send it anyway.`,
+		table(
+			["Strategy", "Up", "Down", "Both, of float32 both ways"],
+			strategies.map((s) => {
+				const { task, download, report } = s.bounds(resolveConfig(s, {}, EXAMPLE), EXAMPLE);
+				const share = (100 * (report + task + download)) / (8 * EXAMPLE.length);
+				return [`\`${s.name}\``, count(report), count(task + download), `${share.toPrecision(3)} %`];
+			}),
+			[1, 2, 3],
+		),
+	].join("\n\n");
+	const groups = GROUPS.map(({ title, properties }) => `### ${title}\n\n${optionTable(Object.entries(properties))}`);
+	return [overview, worked, ...strategies.map(section), ...groups].join("\n\n");
 }
+
+function section(s: AnyStrategy): string {
+	const options = optionsOf(s);
+	const isGrouped = (option: OptionSchema): boolean => GROUPS.some(({ properties }) => Object.values(properties).includes(option));
+	const has = (option: OptionSchema): boolean => options.some(([, own]) => own === option);
+	const notes = GROUPS.flatMap(({ title, anchor, properties }) => {
+		const all = Object.entries(properties);
+		const lacks = all.flatMap(([name, option]) => (has(option) ? [] : [`\`${name}\``]));
+		if (lacks.length === all.length) return [];
+		return [`[${title.toLowerCase()}](#${anchor})${lacks.length === 0 ? "" : ` without ${lacks.join(", ")}`}`];
+	});
+	const { trainer, carry } = s.needs;
+	const member = s.bounds(resolveConfig(s, {}, EXAMPLE), EXAMPLE).member ?? 0;
+	const needs = [
+		trainer === "none" ? "no trainer" : `a trainer with ${trainer === "gradient" ? "gradients" : "losses alone"}`,
+		...(carry === undefined ? [] : ["devices that keep state between rounds"]),
+		...(member === 0 ? [] : ["a server that keeps state of every client"]),
+		s.reads !== undefined
+			? "single reports at the server with some options"
+			: s.needs.reads === "reports"
+				? "single reports at the server"
+				: "no more than sums at the server, unless a reducer is chosen",
+	];
+	return [
+		`### ${s.name}`,
+		`Version ${s.version}. ${s.summary}`,
+		...(s.about === undefined
+			? []
+			: [
+					`**When to choose it.** ${s.about.chooseWhen}`,
+					`- Paper: ${s.about.paper}\n- Needs: ${needs.join("; ")}\n- Bytes up: ${s.about.bytesUp}\n- Bytes down: ${s.about.bytesDown}`,
+				]),
+		optionTable(options.filter(([, option]) => !isGrouped(option))),
+		...(notes.length === 0 ? [] : [`Also the ${notes.join(" and the ")}.`]),
+	].join("\n\n");
+}
+
+const count = (value: number): string => value.toLocaleString("en-US");
 
 const optionsOf = ({ schema }: AnyStrategy): Options => Object.entries((schema as { readonly properties?: object }).properties ?? {});
 
@@ -57,5 +114,7 @@ function shown(value: unknown): string {
 	return `\`${typeof value === "string" ? value : JSON.stringify(value)}\``;
 }
 
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-	[head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+const table = (head: readonly string[], rows: readonly (readonly string[])[], numbers: readonly number[] = []): string =>
+	[head, head.map((_, column) => (numbers.includes(column) ? "---:" : "---")), ...rows]
+		.map((cells) => `| ${cells.join(" | ")} |`)
+		.join("\n");
