@@ -52,7 +52,7 @@ async function settledRounds(rest, run) {
 	}
 }
 
-async function measured(rest, { label, strategy, options }) {
+async function measured(rest, { label, strategy, options, cohort = true }) {
 	const before = { ...proxy.counted };
 	const { run, cost } = await rest.post("/runs", {
 		model: "model",
@@ -60,7 +60,7 @@ async function measured(rest, { label, strategy, options }) {
 		rounds,
 		minClients: clientCount,
 		waitForClientsMs: 600_000,
-		options: { cohortSize: clientCount, quorum: clientCount, ...options },
+		options: { quorum: clientCount, ...(cohort ? { cohortSize: clientCount } : {}), ...options },
 	});
 	for (let phase = "created"; phase !== "completed"; await delay(50)) {
 		({ phase } = await rest.get(`/runs/${run.id}`));
