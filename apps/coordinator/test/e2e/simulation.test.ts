@@ -21,7 +21,8 @@ interface Workload {
 
 const CASES: readonly (readonly [what: string, strategy: string, options: object])[] = [
 	["sums of lanes, header alone on the wire", "fedkseed", { candidates: 512, localSteps: 8, learningRate: 0.01, batchSize: 4 }],
-	["sums of lanes", "fedavg", { learningRate: 0.1, batchSize: 4 }],
+	["reports, read by a reducer", "fedavg", { learningRate: 0.1, batchSize: 4, reducer: "median" }],
+	["reports, a model for each client", "rffl", { learningRate: 0.1, batchSize: 4, gamma: 100 }],
 ];
 
 test.each(CASES)("%s: the log of %s over gRPC is that of the simulation", async (_what, name, more) => {
