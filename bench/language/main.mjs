@@ -9,15 +9,30 @@ import { simulate } from "@rondo/simulation";
 import { createOnnxTrainer, exportOnnx, generate, importOnnx, LLAMA2C_BEGIN, mergeLora } from "@rondo/trainer-onnx";
 import * as ort from "onnxruntime-node";
 import { loadSpeakers, loadStories, missingFiles } from "./data.mjs";
+import { lossPlot } from "./plot.mjs";
 
 const REFERENCE_TEXT =
 	"Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball";
 
 const CASES = {
-	fedavg: { rounds: 15, options: { learningRate: 0.1, batchSize: 4, localEpochs: 1 } },
-	"fedavg-lora": { strategy: "fedavg", adapters: true, rounds: 15, options: { learningRate: 0.3, batchSize: 4, localEpochs: 1 } },
-	ferret: { rounds: 30, options: { learningRate: 0.1, batchSize: 4, localSteps: 40, bases: 4096, serverLearningRate: 1, rescale: "norm" } },
-	fedkseed: { rounds: 30, options: { candidates: 4096, localSteps: 50, learningRate: 3e-4, epsilon: 1e-3, batchSize: 8 } },
+	fedavg: { label: "FedAvg", rounds: 15, options: { learningRate: 0.1, batchSize: 4, localEpochs: 1 } },
+	"fedavg-lora": {
+		label: "FedAvg, LoRA of rank 8",
+		strategy: "fedavg",
+		adapters: true,
+		rounds: 15,
+		options: { learningRate: 0.3, batchSize: 4, localEpochs: 1 },
+	},
+	ferret: {
+		label: "Ferret, 4,096 bases",
+		rounds: 30,
+		options: { learningRate: 0.1, batchSize: 4, localSteps: 40, bases: 4096, serverLearningRate: 1, rescale: "norm" },
+	},
+	fedkseed: {
+		label: "FedKSeed, K 4,096",
+		rounds: 30,
+		options: { candidates: 4096, localSteps: 50, learningRate: 3e-4, epsilon: 1e-3, batchSize: 8 },
+	},
 };
 /** Adapters beside all products of the attention and feed-forward layers. */
 const LORA = { targets: ["*.weight"], rank: 8, alpha: 16 };
@@ -35,8 +50,8 @@ const { values } = parseArgs({
 		// Other options of the strategy, as JSON.
 		options: { type: "string", default: "{}" },
 		seed: { type: "string", default: "1" },
-		// Every measured point as JSON: what plots are made of.
-		output: { type: "string" },
+		// Loss against bytes and against seconds, as SVG.
+		plot: { type: "string" },
 	},
 });
 const registry = createRegistry();
@@ -132,6 +147,7 @@ for (const name of values.strategy) {
 	let evaluatingMs = 0;
 	const startedMs = performance.now();
 	const points = [{ round: 0, loss: before, seconds: 0, bytes: 0 }];
+	const started = new Set();
 	let bytesSoFar = 0;
 	const result = await simulate({
 		strategy: registry.strategy(scenario.strategy ?? name),
@@ -150,8 +166,11 @@ for (const name of values.strategy) {
 		},
 		settings: { evaluateEvery: Math.max(1, Math.floor(rounds / 10)) },
 		keepReports: false,
-		onCommit: ({ round, metrics, evaluation, bytesUp, bytesDown }) => {
-			bytesSoFar += bytesUp + bytesDown;
+		onCommit: ({ round, clients: who, metrics, evaluation, bytesUp, bytesDown }) => {
+			// The model that all start from travels once for each client, whatever the strategy.
+			const fresh = who.filter((client) => !started.has(client));
+			for (const client of fresh) started.add(client);
+			bytesSoFar += bytesUp + bytesDown - 4 * model.layout.length * fresh.length;
 			if (evaluation !== undefined)
 				points.push({
 					round,
@@ -169,11 +188,10 @@ for (const name of values.strategy) {
 	const after = await lossOf(result.weights);
 	console.log(`${name} writes: ${await continued(model.whole(result.weights), "My lord,", 60)}`);
 	rows.push([name, String(rounds), before.toFixed(3), after.toFixed(3), bytes(up), bytes(laterDown), bytes(firstDown), seconds.toFixed(0)]);
-	series.push({ name, parameters: model.layout.length, points });
+	series.push({ label: scenario.label, points });
 	if (model.trainer !== trainer) await model.trainer.dispose();
 }
 await trainer.dispose();
-if (values.output !== undefined)
-	writeFileSync(values.output, `${JSON.stringify({ clients, cohort, length, seed: values.seed, series }, null, "\t")}\n`);
+if (values.plot !== undefined) writeFileSync(values.plot, lossPlot("loss per held-out token, nats", series));
 const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
 for (const row of rows) console.log(row.map((cell, i) => cell.padStart(widths[i])).join("  "));
