@@ -11,6 +11,7 @@ it("a strategy that adds the option is synchronous at 0, its default, and asynch
 		return { ...cohortPlan(config), ...asyncPlan(config) };
 	};
 	expect(planOf({})).not.toHaveProperty("maxStaleness");
+	expect(asyncPlan({})).toEqual({});
 	expect(planOf({ cohortSize: 4, overSelect: 3, maxStaleness: 2 })).toMatchObject({ leases: 7, closeAt: 4, maxStaleness: 2 });
 	expect(() => planOf({ maxStaleness: -1 })).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
 });

@@ -67,8 +67,12 @@ export const asyncProperties = {
 	},
 } as const;
 
-/** The option's part of a plan: `{ ...cohortPlan(config), ...asyncPlan(config), lanes }`. Leases stay, and are handed out again. */
-export const asyncPlan = ({ maxStaleness }: AsyncOptions): Pick<Plan, "maxStaleness"> => (maxStaleness === 0 ? {} : { maxStaleness });
+/**
+ * The option's part of a plan: `{ ...cohortPlan(config), ...asyncPlan(config), lanes }`. Leases stay, and are handed out again.
+ * Stored options of a run that is older than this one do not have it: its rounds stay synchronous.
+ */
+export const asyncPlan = ({ maxStaleness }: Partial<AsyncOptions>): Pick<Plan, "maxStaleness"> =>
+	maxStaleness === undefined || maxStaleness === 0 ? {} : { maxStaleness };
 
 /** Schema of a strategy's options: its own properties, then the shared ones, unless it shares only some. */
 export const cohortSchema = (

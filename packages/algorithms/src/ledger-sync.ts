@@ -70,6 +70,10 @@ export const largestOffers = (length: number): readonly LedgerOffer[] => [
 	[Number.MAX_SAFE_INTEGER, new Uint8Array(DIGEST_BYTES), new Uint8Array(REFERENCE_BYTES * MAX_RECENT)],
 ];
 
+/** What an offer names. @param length entries of the ledger */
+export const ledgerOf = ([, reference]: LedgerOffer, length: number): Vec<"i32"> =>
+	isVec(reference) ? (reference as Vec<"i32">) : vecOf("i32", length, toHex(reference as Uint8Array));
+
 /**
  * The ledger of an offer: what the client has, brought up to date by the changes since, if its digest is then that of the
  * offer; otherwise downloaded. Everybody has the ledger of step 0.
@@ -81,8 +85,8 @@ export async function readLedger(
 	held: HeldLedger | undefined,
 	client: Pick<Client, "read">,
 ): Promise<Int32Array> {
-	const [step, reference] = offer;
-	const ledger = isVec(reference) ? (reference as Vec<"i32">) : vecOf("i32", length, toHex(reference as Uint8Array));
+	const [step] = offer;
+	const ledger = ledgerOf(offer, length);
 	const recent = recentOf(offer);
 	for (const start of [held, { step: 0, ledger: new Int32Array(length) }]) {
 		if (start === undefined || start.ledger.length !== length) continue;

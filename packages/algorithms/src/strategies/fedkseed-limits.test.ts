@@ -120,6 +120,23 @@ describe("unpack", () => {
 	});
 });
 
+it("goes on with a run whose stored options are older than the newest ones", () => {
+	const run = runOf(fedkseed, { candidates: 8 }, WEIGHTS);
+	const { maxStaleness: _s, verifyLog: _v, ...older } = run.config;
+	const at = { ...atOf(run), config: older as typeof run.config };
+	expect(() => fedkseed.check!(at.config, run.layout)).not.toThrow();
+	const state = fedkseed.init(at);
+	expect(fedkseed.plan(state, at)).toEqual(fedkseed.plan(state, atOf(run)));
+	expect(fedkseed.task(state, undefined, at)).toEqual(fedkseed.task(state, undefined, atOf(run)));
+	expect(fedkseed.bounds(at.config, run.layout)).toEqual(fedkseed.bounds(run.config, run.layout));
+	expect(Object.keys(state)).toEqual(["step", "ledger", "recent", "basis", "importance"]);
+});
+
+it("weighs a late report as one of fewer examples", () => {
+	const { config } = runOf(fedkseed, {}, WEIGHTS);
+	expect([0, 1, 3].map((staleness) => fedkseed.weigh!(12, staleness, config))).toEqual([12, 12 / Math.SQRT2, 6]);
+});
+
 it("refuses options that cannot work", () => {
 	const { layout } = runOf(fedkseed, {}, WEIGHTS);
 	const cases: readonly (readonly [object, string])[] = [
@@ -130,6 +147,10 @@ it("refuses options that cannot work", () => {
 		[{ scalars: "f16", maxAbsGradient: 70_000 }, "option maxAbsGradient of fedkseed must be at most 65504 with scalars f16, got 70000"],
 		[{ trim: 0.5 }, "option trim of fedkseed must be < 0.5, got 0.5"],
 		[{ unit: 0.3 }, "option unit of fedkseed must be a power of two"],
+		[
+			{ maxStaleness: 2, rebaseEvery: 5 },
+			"options maxStaleness and rebaseEvery of fedkseed cannot both be above 0, got 2 and 5: steps along an epoch's candidates",
+		],
 	];
 	for (const [options, message] of cases)
 		expect(() => resolveConfig(fedkseed, options, layout)).toThrow(

@@ -1,24 +1,11 @@
-import { isRondoError, RondoError } from "@rondo/errors";
-import {
-	addLedger,
-	applySum,
-	fromHex,
-	NOISE_KINDS,
-	type NoiseKind,
-	type Perturbations,
-	perturb,
-	perturbations,
-	type Random,
-	rebuild,
-	toHex,
-	uniformBelow,
-	weightedDraw,
-} from "@rondo/kernels";
-import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../cohort.js";
+import { RondoError } from "@rondo/errors";
+import { fromHex, NOISE_KINDS, perturb, rebuild, uniformBelow, weightedDraw } from "@rondo/kernels";
+import { type AsyncOptions, asyncPlan, asyncProperties, type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../cohort.js";
 import type { At, Client, Io, Lane, Strategy, Types } from "../contract.js";
 import { addToLedger, isPowerOfTwo } from "../ledger.js";
-import { type LedgerMemory, recallLedger, recallSum } from "../ledger-memory.js";
-import { advanceLedger, emptyLedger, type LedgerOffer, type LedgerState, largestOffers, offerLedger, readLedger } from "../ledger-sync.js";
+import { publicationOf } from "../ledger-log.js";
+import { assembleLedger, type BasisOffer, candidatesOf, type LedgerModel, type LedgerOptions } from "../ledger-model.js";
+import { advanceLedger, emptyLedger, type LedgerOffer, type LedgerState, largestOffers, offerLedger } from "../ledger-sync.js";
 import { checkCancelled, requireExamples } from "../local-sgd.js";
 import { encodePlain, type Vec, vecOf } from "../plain.js";
 import { cappedMean, trimmedSparseMean } from "../robust-sums.js";
@@ -28,11 +15,7 @@ import { checkSchedule, learningRateAt, type ScheduleOptions, scheduleProperties
 import { largestReport, packSteps, type StepReport, unpackSteps } from "../step-report.js";
 
 /** Options of FedKSeed. */
-export interface FedKSeedConfig extends CohortOptions, ScheduleOptions {
-	/** K, the number of candidate perturbations. */
-	readonly candidates: number;
-	/** How they are made: "noise/1" independent, "noise/2" structured (docs/shared-randomness.md). */
-	readonly noise: NoiseKind;
+export interface FedKSeedConfig extends CohortOptions, AsyncOptions, ScheduleOptions, LedgerOptions {
 	/** τ, steps per client and round. */
 	readonly localSteps: number;
 	/** Distance of the two points of a step from the weights, along ±1 directions. */
@@ -50,8 +33,6 @@ export interface FedKSeedConfig extends CohortOptions, ScheduleOptions {
 	readonly trim: number;
 	/** "norm-cap": largest norm of a client's sums; 0: the median of the norms. */
 	readonly normCap: number;
-	/** Value of one unit of the ledger, a power of two. */
-	readonly unit: number;
 	/** c: larger scalar gradients count as this in a candidate's importance. */
 	readonly importanceClip: number;
 	/** Steps of a larger scalar gradient are skipped, and a report that holds one is rejected. */
@@ -65,10 +46,12 @@ type Basis = { readonly epoch: number; readonly base: Vec<"f32">; readonly previ
 type Importance = { readonly h: Vec<"f64">; readonly n: Vec<"f64"> };
 
 /** K coefficients, whole numbers of `unit`; null in the first epoch, and unless candidates are drawn by importance. */
-type State = LedgerState & { readonly basis: Basis | null; readonly importance: Importance | null };
+type Model = LedgerState & { readonly basis: Basis | null; readonly importance: Importance | null };
 
-/** By digest, because most clients have or can make what it names: the epoch, its base, and the last ledger of the one before. */
-type BasisOffer = readonly [epoch: number, base: Uint8Array, previous: Uint8Array];
+/** With `verifyLog` the commit of the last addition too. */
+type State = Model | (Model & { readonly commit: number });
+
+type PlainTask = readonly [ledger: LedgerOffer, samplingWeights: Vec<"u8"> | null, basis: BasisOffer | null];
 
 /** Types of FedKSeed. */
 export interface FedKSeedTypes extends Types {
@@ -76,7 +59,7 @@ export interface FedKSeedTypes extends Types {
 	state: State;
 	member: null;
 	/** Arrays, not maps: names would be a tenth of it. */
-	task: readonly [ledger: LedgerOffer, samplingWeights: Vec<"u8"> | null, basis: BasisOffer | null];
+	task: PlainTask | readonly [...task: PlainTask, commit: number];
 	report: StepReport;
 	carry: null;
 }
@@ -85,12 +68,10 @@ export interface FedKSeedTypes extends Types {
 const ROUNDING_ROOM = 1 + 2 ** -32;
 /** Average of min |gradient| that a candidate starts with, as one observation: grad_initial of the authors' code. */
 const FIRST_OBSERVATION = 0;
+/** Of a device, about a run. */
+const MEMORY = "fedkseed/3";
 /** Largest finite number of half precision. */
 const MAX_FLOAT16 = 65_504;
-
-/** The candidates of an epoch of a run. */
-const candidatesOf = (shared: Random, { noise }: FedKSeedConfig, epoch: number): Perturbations =>
-	perturbations(epoch === 0 ? shared.at("z") : shared.at("z", "epoch", epoch), noise);
 
 /**
  * FedKSeed and FedKSeed-Pro: Qin, Chen, Qian, Ding, Li, Deng, "Federated Full-Parameter Tuning of Billion-Sized Language
@@ -113,7 +94,10 @@ const candidatesOf = (shared: Random, { noise }: FedKSeedConfig, epoch: number):
  * `rebaseEvery` starts an epoch with the model as w_0, new candidates and an empty ledger, as a fixed set spans K dimensions
  * only; `aggregation` replaces the mean by robust ones (`trimmedSparseMean`, `cappedMean`), for which every client counts the
  * same. A client downloads the changes since the ledger it has where they are smaller (`readLedger`), and makes the
- * base of an epoch itself when it has the one before.
+ * base of an epoch itself when it has the one before. `maxStaleness` lets slow clients report to later rounds: the steps they
+ * took at an older ledger are added to the new one with the weight n/√(1 + τ), τ the commits in between (FedBuff's choice for
+ * its updates; robust aggregations count everybody the same), each with the η of the round that it trained in. `verifyLog`
+ * has clients compare the ledger with what the run's hash-chained log says, as all clients see it (`checkPublished`).
  * Limit case: one step of one client moves the weights by −learningRate · g · z_k.
  */
 export const fedkseed: Strategy<FedKSeedTypes> = {
@@ -146,6 +130,7 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 		localSteps: { type: "integer", minimum: 1, maximum: 10_000, default: 200, description: "steps per client and round, τ in the paper" },
 		learningRate: { type: "number", exclusiveMinimum: 0, maximum: 1000, default: 0.001, description: "step size" },
 		...scheduleProperties,
+		...asyncProperties,
 		epsilon: { type: "number", exclusiveMinimum: 0, maximum: 1, default: 0.001, description: "distance of the two evaluation points" },
 		batchSize: { type: "integer", minimum: 1, maximum: 1_000_000, default: 32, description: "examples per step" },
 		sampling: { type: "string", enum: ["uniform", "pro"], default: "uniform", description: "how candidates are drawn; pro: by importance" },
@@ -198,6 +183,11 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 			default: 1000,
 			description: "largest magnitude of a gradient that a report may hold",
 		},
+		verifyLog: {
+			type: "boolean",
+			default: false,
+			description: "clients compare the ledger of their task with the run's log: some 500 bytes a round",
+		},
 	}),
 	needs: { reads: "reports", trainer: "loss" },
 	reads: ({ aggregation }) => (aggregation === "mean" ? "lanes" : "reports"),
@@ -205,7 +195,7 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 	check(config) {
 		checkCohort(config);
 		checkSchedule(config);
-		const { unit, scalars, maxAbsGradient } = config;
+		const { unit, scalars, maxAbsGradient, maxStaleness, rebaseEvery } = config;
 		if (!isPowerOfTwo(unit)) {
 			throw new RondoError("INVALID_ARGUMENT", `option unit of fedkseed must be a power of two from 2^-60 to 1, got ${unit}`);
 		}
@@ -215,14 +205,23 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 				`option maxAbsGradient of fedkseed must be at most ${MAX_FLOAT16} with scalars f16, got ${maxAbsGradient}`,
 			);
 		}
+		if (maxStaleness > 0 && rebaseEvery > 0) {
+			throw new RondoError(
+				"INVALID_ARGUMENT",
+				`options maxStaleness and rebaseEvery of fedkseed cannot both be above 0, got ${maxStaleness} and ${rebaseEvery}: steps along an epoch's candidates would land in the next, which has others`,
+			);
+		}
 	},
 
 	bounds(config, layout) {
-		const { candidates, sampling, rebaseEvery } = config;
+		const { candidates, sampling, rebaseEvery, verifyLog } = config;
 		const digest = "0".repeat(64);
 		const chances = sampling === "pro" ? vecOf("u8", candidates, digest) : null;
 		const basis: BasisOffer | null = rebaseEvery > 0 ? [Number.MAX_SAFE_INTEGER, new Uint8Array(32), new Uint8Array(32)] : null;
-		const tasks = largestOffers(candidates).map((offer) => encodePlain([offer, chances, basis]).length);
+		const tasks = largestOffers(candidates).map((offer) => {
+			const task = [offer, chances, basis];
+			return encodePlain(verifyLog ? [...task, Number.MAX_SAFE_INTEGER] : task).length;
+		});
 		return {
 			task: Math.max(...tasks),
 			download: (sampling === "pro" ? 5 : 4) * candidates + (rebaseEvery > 0 ? 4 * layout.length : 0),
@@ -236,19 +235,23 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 		const { localSteps, learningRate, maxAbsGradient, importanceClip, sampling } = config;
 		const lane = (absMax: number, combine: Lane["combine"]): Lane => ({ length: config.candidates, absMax, combine, codec: ["f32"] });
 		const a = lane(localSteps * learningRate * maxAbsGradient * ROUNDING_ROOM, "mean");
-		if (sampling === "uniform") return { ...cohortPlan(config), lanes: { a } };
-		return { ...cohortPlan(config), lanes: { a, h: lane(localSteps * importanceClip * ROUNDING_ROOM, "sum"), n: lane(localSteps, "sum") } };
+		if (sampling === "uniform") return { ...cohortPlan(config), ...asyncPlan(config), lanes: { a } };
+		const [h, n] = [lane(localSteps * importanceClip * ROUNDING_ROOM, "sum"), lane(localSteps, "sum")];
+		return { ...cohortPlan(config), ...asyncPlan(config), lanes: { a, h, n } };
 	},
 
-	task(state, _member, { io }) {
+	task(state, _member, { io, config }) {
 		const { importance, basis } = state;
 		const weights = importance === null ? undefined : samplingWeights(io.read(importance.h), io.read(importance.n));
-		return [
+		const task: PlainTask = [
 			offerLedger(state),
 			weights === undefined ? null : io.write("u8", weights.length, (from, to) => weights.subarray(from, to)),
 			basis === null ? null : [basis.epoch, fromHex(basis.base.sha256), fromHex(basis.previous.sha256)],
 		];
+		return config.verifyLog ? [...task, "commit" in state ? state.commit : 0] : task;
 	},
+
+	weigh: (numExamples, staleness) => numExamples / Math.sqrt(1 + staleness),
 
 	unpack(header, _plan, { config }) {
 		const { candidates, gradients, round } = unpackSteps(header, config);
@@ -281,24 +284,26 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 		const plus = (old: Vec<"f64">, add: Float64Array) =>
 			io.write("f64", old.length, (from, to) => io.read(old, from, to).map((value, j) => value + add[from + j]!));
 		const importance = state.importance && { h: plus(state.importance.h, folded.lanes.h!), n: plus(state.importance.n, folded.lanes.n!) };
+		const model = next.step === rebaseEvery ? rebased(next.ledger, state.basis, at) : { ...next, basis: state.basis, importance };
 		return {
-			state: next.step === rebaseEvery ? rebased(next.ledger, state.basis, at) : { ...next, basis: state.basis, importance },
-			publish: next.ledger,
+			state: config.verifyLog ? { ...model, commit: at.commit + 1 } : model,
+			publish: config.verifyLog ? publicationOf(model) : next.ledger,
 			metrics: { changedCandidates: changed, ledgerPeak: peak, learningRate: learningRateAt(config, round) },
 		};
 	},
 
 	model: (state, _member, at) => weightsOf(state.ledger, state.basis, at),
 
-	assemble,
+	assemble: (task, client) => assembleLedger(modelOf(task), client, MEMORY),
 
 	async train(task, client) {
 		requireExamples(client);
 		const { localSteps, epsilon, batchSize, maxAbsGradient, scalars } = client.config;
 		const learningRate = learningRateAt(client.config, client.round);
-		const weights = await assemble(task, client);
+		const model = modelOf(task);
+		const weights = await assembleLedger(model, client, MEMORY);
 		const draw = await drawOf(task, client);
-		const family = candidatesOf(client.shared, client.config, epochOf(task));
+		const family = candidatesOf(client.shared, client.config, model.basis?.[0] ?? 0);
 		const scratch = new Float32Array(weights.length);
 		const candidates = new Uint32Array(localSteps);
 		const gradients = new Float32Array(localSteps);
@@ -354,63 +359,13 @@ function weightsOf(ledger: Vec<"i32">, basis: Basis | null, { io, initial, share
 }
 
 /** The start of an epoch where `previous` ends the one of `basis`. */
-const rebased = (previous: Vec<"i32">, basis: Basis | null, at: At<FedKSeedTypes>): State => ({
+const rebased = (previous: Vec<"i32">, basis: Basis | null, at: At<FedKSeedTypes>): Model => ({
 	...emptyLedger(at.io, at.config.candidates),
 	basis: { epoch: (basis?.epoch ?? 0) + 1, base: weightsOf(previous, basis, at), previous },
 	importance: noImportance(at.config, at.io),
 });
 
-const epochOf = ([, , basis]: FedKSeedTypes["task"]): number => (basis === null ? 0 : basis[0]);
-
-/** The weights of the task's ledger; with independent candidates by the change since the last one, where the cache still has it. */
-async function assemble(task: FedKSeedTypes["task"], client: Client<FedKSeedTypes>): Promise<Float32Array> {
-	const { config, layout } = client;
-	const [offer, , basis] = task;
-	const epoch = epochOf(task);
-	const memory = recallLedger(client, cacheKey(client));
-	const held = memory?.epoch === epoch && memory.ledger.length === config.candidates ? memory : undefined;
-	const base = basis === null ? null : await baseOf(basis, memory, client);
-	const ledger = await readLedger(offer, config.candidates, held, client);
-	const start = await client.read(base ?? client.initial);
-	const family = candidatesOf(client.shared, config, epoch);
-	const out = new Float32Array(layout.length);
-	const now: LedgerMemory = { epoch, step: offer[0], ledger, base, sum: null };
-	if (family.kind === "noise/2") {
-		// A whole rebuild takes less time than reading the sum of the last round.
-		rebuild(start, ledger, config.unit, family, out);
-		client.cache.set(cacheKey(client), now);
-		return out;
-	}
-	// Sums of integers: going on from the last round gives the bytes of a sum made afresh.
-	const had = await recallSum(held, client);
-	const sum = had === undefined ? new Float64Array(layout.length) : had.slice();
-	addLedger(sum, ledger, family, 0, had && held?.ledger);
-	client.cache.set(cacheKey(client), { ...now, sum: client.keep("f64", sum) });
-	applySum(start, sum, config.unit, out);
-	return out;
-}
-
-/** The base of an epoch: the one that the device has, or made from that of the epoch before, or to be downloaded. */
-async function baseOf(
-	[epoch, digest, previous]: BasisOffer,
-	memory: LedgerMemory | undefined,
-	client: Client<FedKSeedTypes>,
-): Promise<Vec<"f32">> {
-	const { config, layout } = client;
-	const base = vecOf("f32", layout.length, toHex(digest));
-	const before = epoch === 1 ? client.initial : memory?.epoch === epoch - 1 ? memory.base : null;
-	if (memory?.base?.sha256 === base.sha256 || before === null || config.candidates >= layout.length) return base;
-	try {
-		const ledger = await client.read(vecOf("i32", config.candidates, toHex(previous)));
-		const out = new Float32Array(layout.length);
-		rebuild(await client.read(before), ledger, config.unit, candidatesOf(client.shared, config, epoch - 1), out);
-		client.keep("f32", out);
-	} catch (error) {
-		if (!isRondoError(error)) throw error;
-	}
-	// What was kept has this digest, or the base is downloaded.
-	return base;
-}
+const modelOf = ([offer, , basis, commit]: FedKSeedTypes["task"]): LedgerModel => ({ offer, basis, commit });
 
 /** How step i draws its candidate, from the device's secret. */
 async function drawOf([, weightsVec]: FedKSeedTypes["task"], client: Client<FedKSeedTypes>): Promise<(step: number) => number> {
@@ -419,9 +374,4 @@ async function drawOf([, weightsVec]: FedKSeedTypes["task"], client: Client<FedK
 	let total = 0;
 	const cumulative = Float64Array.from(await client.read(weightsVec), (weight) => (total += weight));
 	return (step) => weightedDraw(random, step, cumulative);
-}
-
-/** Names what the memory of a run depends on: initial weights and run seed. */
-function cacheKey({ initial, shared }: Client<FedKSeedTypes>): string {
-	return `fedkseed/3 ${initial.sha256} ${shared.at("z").words(0, new Uint32Array(4)).join("-")}`;
 }

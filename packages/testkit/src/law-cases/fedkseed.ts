@@ -83,4 +83,23 @@ export const cases: readonly StrategyCase[] = [
 			1e-5,
 		),
 	},
+	{
+		label: "asynchronous",
+		options: { ...base, maxStaleness: 4 },
+		exempt: { "order of arrival is irrelevant": "asynchronous", "identical clients give that client's result": "asynchronous" },
+		limit: [
+			"one client at a time is a synchronous run of that client, byte for byte",
+			async (strategy) => {
+				const end = async (maxStaleness: number, clients = one) =>
+					(await completed({ strategy, options: { ...base, maxStaleness } }, { clients, rounds: 4 })).weights!;
+				assert.deepEqual(await end(4), await end(0));
+				assert.ok(furthest(await end(4, softmaxClients(4)), await end(0, softmaxClients(4))) > 1e-3);
+			},
+		],
+	},
+	{
+		label: "ledgers compared with the log, re-based",
+		options: { ...base, verifyLog: true, rebaseEvery: 2 },
+		limit: same("comparing changes no weight", { verifyLog: true, rebaseEvery: 2 }, { rebaseEvery: 2 }, 5),
+	},
 ];
