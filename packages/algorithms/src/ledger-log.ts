@@ -29,25 +29,26 @@ export function publicationOf({ ledger, step, basis }: LedgerPlace): Plain {
 
 /**
  * Checks that a place is the one that a commit of the run's log published, so that all who verify the log get the same.
- * That it is the newest one cannot be told: whoever is behind gets an older one.
+ * It need not be the newest one: the task of an asynchronous client may be older.
  * @param commit of the ledger's last addition; 0: there was none
  * @throws MODEL_MISMATCH that names the commit and both places; whatever reading the log throws
  */
-export async function checkPublished(place: LedgerPlace, commit: unknown, client: LogClient): Promise<void> {
-	if (!(Number.isSafeInteger(commit) && (commit as number) >= 0))
+export async function checkPublished(place: LedgerPlace, commit: number | undefined, client: LogClient): Promise<void> {
+	if (commit === undefined || !Number.isSafeInteger(commit) || commit < 0)
 		throw new RondoError("MODEL_MISMATCH", `the task must name the commit of its ledger, got ${String(commit)}`);
 	const { candidates } = client.config;
 	const empty = vecOf("i32", candidates, contentDigest(bytesOf(new Int32Array(candidates))));
 	let published: Plain = commit === 0 ? empty : null;
 	// To the end, where the log proves to be the one that the task is based on.
-	if (commit !== 0) for await (const { value } of client.log((commit as number) - 1, commit as number)) published = value;
+	if (commit !== 0) for await (const { value } of client.log(commit - 1, commit)) published = value;
 	const named = publicationOf(place);
+	// Such an entry names the last ledger of the epoch before.
 	const startsEpoch = place.step === 0 && place.basis !== null;
 	if (digestOf(named) === digestOf(published) && (!startsEpoch || place.ledger.sha256 === empty.sha256)) return;
 	const expected = textOf(published);
 	const actual = startsEpoch ? `${textOf(named)} and then ${textOf(place.ledger)}` : textOf(named);
-	throw new RondoError("MODEL_MISMATCH", `commit ${String(commit)} of the run published ${expected}, the task names ${actual}`, {
-		details: { commit: commit as number, expected, actual },
+	throw new RondoError("MODEL_MISMATCH", `commit ${commit} of the run published ${expected}, the task names ${actual}`, {
+		details: { commit, expected, actual },
 	});
 }
 

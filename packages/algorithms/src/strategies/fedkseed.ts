@@ -111,7 +111,7 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 			"For tuning a pretrained model, above all a large one, over thin links or on devices without memory for gradients: both directions take kilobytes whatever the model. A model trained from nothing needs many more steps than gradients would.",
 		bytesUp: "localSteps·(4 + ⌈log2 candidates⌉/8); 2 or 1 instead of 4 with scalars f16 or byte",
 		bytesDown:
-			"4·candidates, or some 4 for each that changed since the client's last ledger where that is less (candidates more under pro; 4·d once for a client that missed a whole epoch of rebaseEvery rounds)",
+			"4·candidates, or some 4 for each that changed since the client's last ledger where that is less (candidates more under pro; 4·d once for a client that missed a whole epoch of rebaseEvery rounds; some 500 for each entry of the log that verifyLog reads)",
 	},
 	schema: cohortSchema({
 		candidates: {
@@ -185,8 +185,9 @@ export const fedkseed: Strategy<FedKSeedTypes> = {
 		},
 		verifyLog: {
 			type: "boolean",
+			enum: [false, true],
 			default: false,
-			description: "clients compare the ledger of their task with the run's log: some 500 bytes a round",
+			description: "clients compare their task's ledger with the run's log, some 500 bytes a round",
 		},
 	}),
 	needs: { reads: "reports", trainer: "loss" },
