@@ -131,6 +131,6 @@ it("costs nine bytes of a task at most, and keeps task, download and report with
 	expect(verified!.task + verified!.download + verified!.report).toBeLessThanOrEqual(4 * 4096 + 4 + 8 * 200);
 	const run = runOf(fedkseed, { ...sized, verifyLog: true }, [0.5, -0.25]);
 	const device = deviceOf("a", memoryData([[1, 2]]), trainerOf(quadratic));
-	const [{ state }] = (await play(run, 1, [device])) as [{ state: State }];
+	const { state } = (await play(run, 1, [device])).at(-1)!;
 	expect(encodePlain(fedkseed.task(state, undefined, atOf(run, 2))).length).toBeLessThanOrEqual(verified!.task);
 });
