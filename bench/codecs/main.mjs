@@ -120,5 +120,7 @@ async function accuracies() {
 }
 
 rates();
-console.log(`\nDigits: ${CLIENTS} clients, Dirichlet ${ALPHA}, ${rounds} rounds of 2 local epochs, accuracy on the 359 test images`);
+console.log(
+	`\nDigits: ${CLIENTS} clients, Dirichlet ${ALPHA}, ${rounds} rounds of 2 local epochs, accuracy on the ${(await loadDigits("test")).labels.length} test images`,
+);
 await accuracies();

@@ -9,6 +9,7 @@ const ferret = builtInStrategies.find(({ name }) => name === "ferret");
 const base = { cohortSize: 5, quorum: 5, learningRate: 0.1, batchSize: 32, localSteps: 10, blocks: "one" };
 const GROUPS = [
 	[20, [{ bases: 4096 }, { bases: 512 }, { bases: 128 }, { bases: 32 }, { bases: 32, noise: "noise/1" }, { bases: 32, rescale: "norm" }]],
+	[22, [{ bases: 4096 }, { bases: 32 }]],
 	[
 		40,
 		[
