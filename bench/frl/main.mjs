@@ -38,10 +38,9 @@ const ROWS = [
 	{ name: "multi-krum", strategy: "fedavg", options: { ...AVERAGING, reducer: "multi-krum" }, needs: multiKrumOf, ...mean },
 ];
 /**
- * The first cohort is what the requirements are about; the second shows what a small one does, and the
- * last what a fifth in every round does. `byzantine` is what Multi-Krum is
- * told: the colluders expected in a drawn cohort, 5 and 2, and a margin, 4 and 1. One round in 3,100 has more than 9
- * of 25, one in ten more than 3 of 10.
+ * The first cohort is what the requirements are about; the second shows what a small one does, and the last what exactly a fifth
+ * in every round does. `byzantine` is what Multi-Krum is told: the colluders expected in a drawn cohort, 5 and 2, and a margin,
+ * 4 and 1. One round in 3,100 has more than 9 of 25, one in ten more than 3 of 10.
  */
 const COHORTS = [
 	{ cohortSize: 25, rounds: 20, byzantine: 9 },
