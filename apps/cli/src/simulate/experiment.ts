@@ -36,6 +36,13 @@ export interface AdversaryGroup {
 	readonly attacks: readonly AdversarySpec[];
 }
 
+/** A goal: results say when the mean over the seeds first reaches it. Exactly one bound. */
+export interface Reach {
+	readonly metric: string;
+	readonly atLeast?: number;
+	readonly atMost?: number;
+}
+
 /** Everything of one simulation but its strategy and its seed. */
 export interface Setting {
 	readonly dataset: DatasetSpec;
@@ -51,7 +58,7 @@ export interface Setting {
 	readonly maxReplans: number;
 	readonly evaluateEvery: number;
 	/** Final metrics are means over so many of the last evaluations. */
-	readonly metrics: { readonly last: number };
+	readonly metrics: { readonly last: number; readonly reach?: Reach };
 }
 
 /** One entry of `strategies`. */
@@ -59,6 +66,13 @@ export interface StrategyEntry {
 	readonly name: string;
 	readonly label: string;
 	readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** One metric against one axis, in these settings or in all. */
+export interface PlotChoice {
+	readonly metric: string;
+	readonly axis: "rounds" | "bytes" | "seconds";
+	readonly settings?: readonly string[];
 }
 
 /** What pages say beside the numbers. */
@@ -69,6 +83,10 @@ export interface About {
 	readonly citation?: string;
 	/** Why our result differs, or does not. */
 	readonly text?: string;
+	/** The result in one line. Figures in braces, here and in `text`, are taken from the results. */
+	readonly result?: string;
+	/** The figures to draw; all of them by default. */
+	readonly plots?: readonly PlotChoice[];
 }
 
 /** One combination of the grid. */

@@ -1,14 +1,22 @@
 import { size } from "../output.js";
+import type { Reach } from "./experiment.js";
+import { withFigures } from "./figures.js";
 import type { Plot } from "./plots.js";
 import type { Results, Row, Spread } from "./results.js";
 
 /** Results as a page: what the paper says and what came out here, a table for each setting, plots. */
-export function markdownOf({ about, rows }: Results, plots: readonly Plot[]): string {
+export function markdownOf(results: Results, plots: readonly Plot[]): string {
+	const { about, rows, reach } = results;
 	const settings = [...new Set(rows.map(({ setting }) => setting))];
-	const blocks = [`# ${about.title}`, ...comparisonOf(about, rows)];
+	const blocks = [`# ${about.title}`, ...comparisonOf(results)];
 	for (const setting of settings) {
 		if (setting !== "") blocks.push(`## ${setting}`);
-		blocks.push(tableOf(rows.filter((row) => row.setting === setting)));
+		blocks.push(
+			tableOf(
+				rows.filter((row) => row.setting === setting),
+				reach,
+			),
+		);
 		for (const { file, title } of plots.filter((plot) => plot.setting === setting)) blocks.push(`![${title}](${file})`);
 	}
 	const failures = rows.flatMap((row) => row.failures.map(({ seed, reason }) => `- ${nameOf(row)}, seed ${seed}: ${reason}`));
@@ -16,11 +24,12 @@ export function markdownOf({ about, rows }: Results, plots: readonly Plot[]): st
 	return `${blocks.join("\n\n")}\n`;
 }
 
-function comparisonOf(about: Results["about"], rows: readonly Row[]): string[] {
-	const { claim, citation, text } = about;
-	if (claim === undefined && citation === undefined && text === undefined) return [];
-	const ours = rows.map((row) => `${nameOf(row)}: ${headlineOf(row)}`).join("<br>");
-	const cells = [claim ?? "–", ours, text ?? "–"].map((cell) =>
+function comparisonOf(results: Results): string[] {
+	const { claim, citation, text, result } = results.about;
+	if ([claim, citation, text, result].every((part) => part === undefined)) return [];
+	const ours =
+		result === undefined ? results.rows.map((row) => `${nameOf(row)}: ${headlineOf(row)}`).join("<br>") : withFigures(result, results);
+	const cells = [claim ?? "–", ours, text === undefined ? "–" : withFigures(text, results)].map((cell) =>
 		cell
 			.trim()
 			.replaceAll(/\s*\n\s*/g, " ")
@@ -40,21 +49,25 @@ function headlineOf({ final }: Row): string {
 	return name === undefined ? "no evaluation" : `${name} ${spreadText(final[name]!)}`;
 }
 
+const goalText = ({ metric, atLeast, atMost }: Reach): string => `${metric} ${atMost === undefined ? `≥ ${atLeast}` : `≤ ${atMost}`}`;
+
 /** mean ± standard deviation, and the range. */
 export function spreadText({ mean, std, min, max, count }: Spread): string {
 	const text = (x: number): string => (Math.abs(x) >= 100 ? x.toFixed(1) : x.toFixed(4));
 	return count === 1 ? text(mean) : `${text(mean)} ± ${text(std)} (${text(min)} to ${text(max)})`;
 }
 
-function tableOf(rows: readonly Row[]): string {
+function tableOf(rows: readonly Row[], reach: Results["reach"]): string {
 	const metrics = [...new Set(rows.flatMap(({ final }) => Object.keys(final)))].sort((a, b) =>
 		a === "accuracy" ? -1 : b === "accuracy" ? 1 : a < b ? -1 : 1,
 	);
 	const isTimed = rows.some(({ virtualSeconds }) => virtualSeconds.max > 0);
 	const hasLost = rows.some(({ unanswered, refusals }) => unanswered > 0 || Object.keys(refusals).length > 0);
+	const goal = reach === undefined ? undefined : goalText(reach);
 	const head = [
 		"Strategy",
 		...metrics,
+		...(goal === undefined ? [] : [`Rounds to ${goal}`, `Bytes to ${goal}`, ...(isTimed ? [`Virtual seconds to ${goal}`] : [])]),
 		"Up per report",
 		"Down per report",
 		"All bytes",
@@ -65,6 +78,11 @@ function tableOf(rows: readonly Row[]): string {
 	const lines = rows.map((row) => [
 		row.strategy,
 		...metrics.map((name) => (row.final[name] === undefined ? "–" : spreadText(row.final[name]))),
+		...(goal === undefined
+			? []
+			: row.reached
+				? [String(row.reached.round), size(Math.round(row.reached.bytes)), ...(isTimed ? [row.reached.virtualSeconds.toFixed(1)] : [])]
+				: ["–", "–", ...(isTimed ? ["–"] : [])]),
 		size(Math.round(row.bytesUpPerReport.mean)),
 		size(Math.round(row.bytesDownPerReport.mean)),
 		size(Math.round(row.bytes.mean)),

@@ -29,21 +29,29 @@ const [WIDTH, HEIGHT] = [640, 360];
 const MARGIN = { top: 34, right: 16, bottom: 44, left: 56 };
 const LEGEND_LINE = 18;
 
-/** Every metric against rounds, bytes and, where time passes, virtual time. */
-export function plotsOf({ rows }: Results): Plot[] {
+/** Every metric against rounds, bytes and, where time passes, virtual time; or those of them that `about.plots` names. */
+export function plotsOf({ about, rows }: Results): Plot[] {
 	const settings = [...new Set(rows.map(({ setting }) => setting))];
 	return settings.flatMap((setting) => {
 		const own = rows.filter((row) => row.setting === setting && row.curve.length > 1);
 		const metrics = [...new Set(own.flatMap(({ curve }) => Object.keys(curve[0]!.metrics)))];
 		const isTimed = own.some(({ curve }) => curve.at(-1)!.virtualSeconds > 0);
 		return AXES.filter(({ name }) => name !== "seconds" || isTimed).flatMap((axis) =>
-			metrics.map((metric) => {
-				const title = `${metric} against ${axis.name}${setting === "" ? "" : `, ${setting}`}`;
-				const name = [slugOf(setting), slugOf(metric), axis.name].filter(Boolean).join("-");
-				return { file: `plots/${name}.svg`, setting, title, svg: figure(own, metric, axis, title) };
-			}),
+			metrics
+				.filter((metric) => isWanted(about.plots, metric, axis.name, setting))
+				.map((metric) => {
+					const title = `${metric} against ${axis.name}${setting === "" ? "" : `, ${setting}`}`;
+					const name = [slugOf(setting), slugOf(metric), axis.name].filter(Boolean).join("-");
+					return { file: `plots/${name}.svg`, setting, title, svg: figure(own, metric, axis, title) };
+				}),
 		);
 	});
+}
+
+function isWanted(choices: Results["about"]["plots"], metric: string, axis: string, setting: string): boolean {
+	return (
+		choices?.some((choice) => choice.metric === metric && choice.axis === axis && (choice.settings?.includes(setting) ?? true)) ?? true
+	);
 }
 
 /** Lines are means over the seeds, bands reach from the least to the largest. */

@@ -164,6 +164,36 @@ grid:
 			"UNKNOWN_OPTION",
 			/:7: grid\.partition\.beta is not known here/,
 		],
+		[
+			"a goal without a bound",
+			`${BASE}metrics: { reach: { metric: loss } }\n`,
+			"INVALID_ARGUMENT",
+			/:6: metrics\.reach must have either atLeast or atMost/,
+		],
+		[
+			"a goal with two bounds",
+			`${BASE}metrics: { reach: { metric: loss, atLeast: 1, atMost: 2 } }\n`,
+			"INVALID_ARGUMENT",
+			/:6: metrics\.reach must have either atLeast or atMost/,
+		],
+		[
+			"a figure of an unknown strategy",
+			`${BASE}about: { title: t, result: "{fedavg} and {fedwhat | loss}" }\n`,
+			"INVALID_ARGUMENT",
+			/:6: about\.result names \{fedwhat \| loss\}; strategies are: fedavg/,
+		],
+		[
+			"a figure of an unknown setting",
+			`${BASE}about: { title: t, text: "{clients=3 / fedavg}" }\ngrid: { clients: [2, 4] }\n`,
+			"INVALID_ARGUMENT",
+			/:6: about\.text names \{clients=3 \/ fedavg\}; settings are: clients=2; clients=4/,
+		],
+		[
+			"a plot of an unknown setting",
+			`${BASE}about: { title: t, plots: [{ metric: loss, axis: rounds, settings: [all] }] }\ngrid: { clients: [2, 4] }\n`,
+			"INVALID_ARGUMENT",
+			/:6: about\.plots\[0\]\.settings names "all"; the grid has: clients=2; clients=4/,
+		],
 		["a grid of strategies", `${BASE}grid:\n  strategies: [fedavg]\n`, "INVALID_ARGUMENT", /:7: grid\.strategies cannot vary strategies/],
 		["a wrong value in the grid", `${BASE}grid:\n  clients: [2, 0]\n`, "INVALID_ARGUMENT", /:7: grid\.clients must be >= 1, got 0/],
 		[

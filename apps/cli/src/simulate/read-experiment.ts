@@ -16,6 +16,7 @@ import {
 	type StrategyEntry,
 	slugOf,
 } from "./experiment.js";
+import { figuresOf, problemOf } from "./figures.js";
 import { ATTACKS, DATASETS, EXPERIMENT, type Kinds, MODELS, PARTITIONS, TRAINERS } from "./schema.js";
 
 type Raw = Record<string, unknown>;
@@ -50,8 +51,34 @@ export async function readExperiment(file: string): Promise<ReadExperiment> {
 	}));
 	const seeds = base.seeds as number[];
 	const cells = settings.flatMap((setting) => strategies.flatMap((strategy) => seeds.map((seed) => cellOf(setting, strategy, seed))));
-	const about = (base.about ?? { title: basename(file, extname(file)) }) as About;
+	const about = aboutOf(base, file, settings, strategies, document);
 	return { experiment: { file: path, about, settings, strategies, modules, seeds, cells }, registry, document };
+}
+
+/** What pages say; what it names must be there, which shows before anything runs. */
+function aboutOf(
+	base: Raw,
+	file: string,
+	settings: readonly LabelledSetting[],
+	strategies: readonly StrategyEntry[],
+	document: ExperimentDocument,
+): About {
+	const about = (base.about ?? { title: basename(file, extname(file)) }) as About;
+	for (const [i, { settings: named = [] }] of (about.plots ?? []).entries()) {
+		const unknown = named.find((name) => !settings.some(({ label }) => label === name));
+		if (unknown !== undefined)
+			throw document.refusal(
+				["about", "plots", i, "settings"],
+				`names ${JSON.stringify(unknown)}; the grid has: ${settings.map(({ label }) => label).join("; ")}`,
+			);
+	}
+	for (const field of ["text", "result"] as const) {
+		for (const figure of figuresOf(about[field] ?? "")) {
+			const problem = problemOf(figure, settings, strategies);
+			if (problem !== undefined) throw document.refusal(["about", field], problem);
+		}
+	}
+	return about;
 }
 
 function cellOf({ label, setting }: LabelledSetting, strategy: StrategyEntry, seed: number): Cell {
@@ -174,6 +201,9 @@ function settingOf(raw: Raw, folder: string, document: ExperimentDocument, from:
 	// The schema has made sure of these.
 	const { clients, rounds, options, behaviour, maxReplans, evaluateEvery, metrics, ...parts } = raw as unknown as Setting;
 	const { dataset, partition, model, trainer } = parts as unknown as Readonly<Record<string, Raw>>;
+	const { reach } = metrics;
+	if (reach !== undefined && (reach.atLeast === undefined) === (reach.atMost === undefined))
+		throw document.refusal(at(["metrics", "reach"]), "must have either atLeast or atMost");
 	const adversaries = (raw.adversaries as { attacks: Raw[] }[]).map((group, i) => {
 		const attacks = group.attacks.map((attack, j) => kindOf(attack, ATTACKS, document, ["adversaries", i, "attacks", j], at));
 		const checked = { ...group, attacks } as unknown as AdversaryGroup;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { CellResult } from "./cell.js";
-import type { Experiment } from "./experiment.js";
+import type { Experiment, Reach } from "./experiment.js";
+import { withFigures } from "./figures.js";
 import { markdownOf, spreadText } from "./markdown.js";
 import { plotsOf } from "./plots.js";
 import { resultsOf, spreadOf } from "./results.js";
@@ -79,6 +80,43 @@ describe("results", () => {
 		expect(page).toContain("| a | 0.6000 ± 0.1414 (0.5000 to 0.7000) | 50 B | 100 B | 900 B | 1.5 | 1.5 | 6 | 3 LANE_OUT_OF_BOUND |");
 		expect(page).toContain("![accuracy against rounds](plots/accuracy-rounds.svg)");
 		expect(page).toContain("- b, seed 1: no quorum; first c1 in round 1: NOT_FINITE");
+	});
+
+	it("say when the mean over the seeds first reaches a goal", () => {
+		const withGoal = (reach: Reach) =>
+			resultsOf({ ...experiment, settings: [{ label: "", setting: { metrics: { last: 2, reach } } }] } as unknown as Experiment, cells);
+		const half = withGoal({ metric: "accuracy", atLeast: 0.5 });
+		expect(half.rows[0]!.reached).toMatchObject({ round: 2, bytes: 600, virtualSeconds: 1 });
+		expect(half.rows[1]!.reached).toBeNull();
+		expect(results.rows[0]).not.toHaveProperty("reached");
+		expect(withGoal({ metric: "accuracy", atMost: 0.2 }).rows.map(({ reached }) => reached?.round)).toEqual([1, 1]);
+		expect(withGoal({ metric: "loss", atMost: 9 }).rows.map(({ reached }) => reached)).toEqual([null, null]);
+		const page = markdownOf(half, []);
+		expect(page).toContain(
+			"| accuracy | Rounds to accuracy ≥ 0.5 | Bytes to accuracy ≥ 0.5 | Virtual seconds to accuracy ≥ 0.5 | Up per report |",
+		);
+		expect(page).toContain("(0.5000 to 0.7000) | 2 | 600 B | 1.0 | 50 B |");
+		expect(page).toContain("| b | 0.1000 | – | – | – |");
+	});
+
+	it("fill figures into texts", () => {
+		const goal = { metrics: { last: 2, reach: { metric: "accuracy", atLeast: 0.5 } } };
+		const all = resultsOf({ ...experiment, settings: [{ label: "x / y", setting: goal }] } as unknown as Experiment, [
+			cell("a", 1, [0.1, 0.4, 0.6], { setting: "x / y" }),
+			cell("a", 2, [0.2, 0.6, 0.8], { setting: "x / y" }),
+		]);
+		const text =
+			"{x / y / a}, {x / y / a | worst accuracy}, {x / y / a | up}, {x / y / a | rounds to goal} rounds, {x / y / a | loss}, {x / y / b}";
+		expect(withFigures(text, all)).toBe("0.600, 0.500, 50 B, 2 rounds, –, –");
+		const page = markdownOf({ ...all, about: { title: "t", result: "a: {x / y / a}", text: "{x / y / a | bytes} in all" } }, []);
+		expect(page).toContain("| – | a: 0.600 | 900 B in all |");
+	});
+
+	it("draw only the plots that are named", () => {
+		const chosen = { ...results, about: { ...results.about, plots: [{ metric: "accuracy", axis: "bytes" as const }] } };
+		expect(plotsOf(chosen).map(({ file }) => file)).toEqual(["plots/accuracy-bytes.svg"]);
+		const elsewhere = { ...results, about: { ...results.about, plots: [{ metric: "accuracy", axis: "bytes" as const, settings: ["b"] }] } };
+		expect(plotsOf(elsewhere)).toEqual([]);
 	});
 
 	it("make plots whose lines lie where the numbers are", () => {

@@ -1,5 +1,5 @@
 import type { CellResult, RoundResult } from "./cell.js";
-import type { Experiment } from "./experiment.js";
+import type { Experiment, Reach, Setting } from "./experiment.js";
 
 /** A number over the seeds. */
 export interface Spread {
@@ -32,6 +32,8 @@ export interface Row {
 	readonly unanswered: number;
 	readonly refusals: { readonly [code: string]: number };
 	readonly curve: readonly CurvePoint[];
+	/** The first evaluation whose mean reaches the goal; null when none does, missing without a goal. */
+	readonly reached?: CurvePoint | null;
 }
 
 /** One evaluation, over the seeds. */
@@ -46,6 +48,8 @@ export interface CurvePoint {
 /** What `results.json` holds. */
 export interface Results {
 	readonly about: Experiment["about"];
+	/** The goal of the first setting that has one. */
+	readonly reach?: Reach;
 	readonly rows: readonly Row[];
 	readonly cells: readonly {
 		readonly name: string;
@@ -74,17 +78,20 @@ export function resultsOf(experiment: Experiment, cells: readonly CellResult[]):
 	const rows = experiment.settings.flatMap(({ label, setting }) =>
 		experiment.strategies.flatMap(({ label: strategy }) => {
 			const own = cells.filter((cell) => cell.setting === label && cell.strategy === strategy);
-			return own.length === 0 ? [] : [rowOf(label, strategy, own, setting.metrics.last)];
+			return own.length === 0 ? [] : [rowOf(label, strategy, own, setting.metrics)];
 		}),
 	);
+	const reach = experiment.settings.find(({ setting }) => setting.metrics.reach !== undefined)?.setting.metrics.reach;
 	return {
 		about: experiment.about,
+		...(reach === undefined ? {} : { reach }),
 		rows,
 		cells: cells.map(({ name, digest, stateDigest, modelDigest }) => ({ name, digest, stateDigest, modelDigest })),
 	};
 }
 
-function rowOf(setting: string, strategy: string, cells: readonly CellResult[], last: number): Row {
+function rowOf(setting: string, strategy: string, cells: readonly CellResult[], { last, reach }: Setting["metrics"]): Row {
+	const curve = curveOf(cells);
 	const refusals: Record<string, number> = {};
 	for (const [code, count] of cells.flatMap((cell) => Object.entries(cell.refusals))) refusals[code] = (refusals[code] ?? 0) + count;
 	const total = ({ rounds }: CellResult, pick: (round: RoundResult) => number): number =>
@@ -120,8 +127,14 @@ function rowOf(setting: string, strategy: string, cells: readonly CellResult[], 
 		peakRssBytes: Math.max(...cells.map(({ peakRssBytes }) => peakRssBytes)),
 		unanswered: cells.reduce((sum, cell) => sum + total(cell, (round) => round.unanswered), 0),
 		refusals,
-		curve: curveOf(cells),
+		curve,
+		...(reach === undefined ? {} : { reached: curve.find((point) => reaches(point, reach)) ?? null }),
 	};
+}
+
+function reaches({ metrics }: CurvePoint, { metric, atLeast, atMost }: Reach): boolean {
+	const mean = metrics[metric]?.mean;
+	return mean !== undefined && (atLeast === undefined || mean >= atLeast) && (atMost === undefined || mean <= atMost);
 }
 
 function finalOf(cells: readonly CellResult[], last: number): Row["final"] {

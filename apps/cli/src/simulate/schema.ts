@@ -92,7 +92,7 @@ export const ATTACKS: Kinds = {
 		required: ["report"],
 	},
 	collude: {
-		properties: { combine: { enum: ["sum", "mean"], default: "mean" }, send: { enum: ["reverse", "sign-flip"] }, scale },
+		properties: { combine: { enum: ["sum", "mean"], default: "mean" }, send: { enum: ["reverse", "sign-flip", "opposite"] }, scale },
 		required: ["send"],
 	},
 };
@@ -100,7 +100,23 @@ export const ATTACKS: Kinds = {
 /** The document as a whole; what has kinds is checked after it. */
 export const EXPERIMENT = object(
 	{
-		about: object({ title: text, claim: text, citation: text, text: text }, ["title"]),
+		about: object(
+			{
+				title: text,
+				claim: text,
+				citation: text,
+				text,
+				result: text,
+				plots: {
+					type: "array",
+					items: object(
+						{ metric: text, axis: { enum: ["rounds", "bytes", "seconds"] }, settings: { type: "array", items: text, minItems: 1 } },
+						["metric", "axis"],
+					),
+				},
+			},
+			["title"],
+		),
 		dataset: { type: "object" },
 		partition: { type: "object", default: { kind: "iid" } },
 		model: { type: "object" },
@@ -133,7 +149,13 @@ export const EXPERIMENT = object(
 		},
 		maxReplans: integer(0, 1000, { default: 3 }),
 		evaluateEvery: integer(1, 1_000_000, { default: 1 }),
-		metrics: { ...object({ last: integer(1, 1_000_000, { default: 1 }) }), default: {} },
+		metrics: {
+			...object({
+				last: integer(1, 1_000_000, { default: 1 }),
+				reach: object({ metric: text, atLeast: { type: "number" }, atMost: { type: "number" } }, ["metric"]),
+			}),
+			default: {},
+		},
 		grid: {
 			type: "object",
 			default: {},

@@ -72,6 +72,11 @@ describe("forged lanes", () => {
 		expect(forged(reverse, [perTensor, ...others], ranksOfTensors).delta).toEqual([-10, -0, -3, -0]);
 		const flip: AdversarySpec = { kind: "collude", combine: "mean", send: "sign-flip", scale: 2 };
 		expect(forged(flip, [own, ...others]).delta).toEqual([-6, -0, -1, -0].map((x) => expect.closeTo(x, 12)));
+		const opposite: AdversarySpec = { ...flip, send: "opposite" };
+		expect(forged(opposite, [perTensor, ...others], ranksOfTensors)).toEqual({
+			delta: forged(flip, [perTensor, ...others]).delta,
+			rank: forged(reverse, [perTensor, ...others], ranksOfTensors).rank,
+		});
 	});
 
 	test("noise has the size of the work, or the one that is asked for; ranks stay ranks", () => {
@@ -179,6 +184,13 @@ describe("attackers in a federation", () => {
 		expect(sent.get("c0")).toEqual(agreed.map((x) => expect.closeTo(x, 5)));
 		expect(sent.get("c3")).toEqual(honest.get("c3"));
 		expect(result.records[1]!.accepted.map(({ numExamples }) => numExamples)).toEqual([1, 2, 3, 4, 5, 6]);
+	});
+	test("what is opposite depends on the lanes: updates turn around, and nothing is refused for the lack of ranks", async () => {
+		const collude = { kind: "collude", combine: "mean", scale: 2 } as const;
+		const [opposite, flipped] = [await attacked([{ ...collude, send: "opposite" }]), await attacked([{ ...collude, send: "sign-flip" }])];
+		expect(opposite.phase).toBe("completed");
+		expect(opposite.weights).toEqual(flipped.weights);
+		await expect(attacked([{ ...collude, send: "reverse" }])).rejects.toThrow(/collude turns "sum" lanes around, and \S+ has none/);
 	});
 
 	test("attacks follow each other", async () => {

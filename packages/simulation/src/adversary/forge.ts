@@ -87,7 +87,7 @@ function changeOf(spec: WorkSpec, { random }: ForgeContext, bounds: readonly num
 			return (values) => values.map(() => 0);
 		case "collude":
 			return (values, lane, name) =>
-				spec.send === "reverse" && lane.combine === "sum" ? turn(values, lane, name) : flip(values, lane, name);
+				spec.send !== "sign-flip" && lane.combine === "sum" ? turn(values, lane, name) : flip(values, lane, name);
 	}
 }
 

@@ -11,7 +11,8 @@ import { permutation, type Random } from "@rondo/kernels";
  * values of x shuffled; "reverse" the values of each "sum" lane in the opposite order (max − x where they are ranks).
  * "free-rider" does no work: zeros, normal noise of `stdDev` ("sum" lanes: shuffled values), or "replay", what the strategy
  * makes of weights that were not trained. "collude": all colluders of a cohort see each other's honest work and send one
- * report: the sum or mean of theirs, then reversed or times −scale.
+ * report: the sum or mean of theirs, then reversed or times −scale; "opposite" is the former on "sum" lanes, the latter on
+ * others, so that one attack goes with strategies of both sorts.
  */
 export type AdversarySpec =
 	| { readonly kind: "label-flip"; readonly from: number; readonly to: number }
@@ -21,7 +22,12 @@ export type AdversarySpec =
 	| { readonly kind: "reverse" }
 	| { readonly kind: "free-rider"; readonly report: "zeros" | "replay" }
 	| { readonly kind: "free-rider"; readonly report: "noise"; readonly stdDev: number }
-	| { readonly kind: "collude"; readonly combine: "sum" | "mean"; readonly send: "reverse" | "sign-flip"; readonly scale?: number };
+	| {
+			readonly kind: "collude";
+			readonly combine: "sum" | "mean";
+			readonly send: "reverse" | "sign-flip" | "opposite";
+			readonly scale?: number;
+	  };
 
 /** Attacks that change a work; the rest change what it is made from. */
 export type WorkSpec = Exclude<AdversarySpec, { readonly kind: "label-flip" } | { readonly report: "replay" }>;
