@@ -46,8 +46,18 @@ function writePage(name, out) {
 
 function writeIndex() {
 	const made = all.filter((name) => existsSync(join(pages, `${name}.md`)));
-	const lines = made.map((name) => `- [${parse(readFileSync(join(here, `${name}.yaml`), "utf8")).about.title}](${name}.md)`);
+	const lines = made.map((name) => {
+		const { title } = parse(readFileSync(join(here, `${name}.yaml`), "utf8")).about;
+		return `| [${title}](${name}.md) | ${resultOf(name)} |`;
+	});
 	const intro =
 		"What papers say, and what came out here: each page is one experiment of `bench/experiments`, run by `npm run experiments` ([how](../simulation.md)).";
-	writeFileSync(join(pages, "README.md"), `# Experiments\n\n${intro}\n\n${lines.join("\n")}\n`);
+	writeFileSync(join(pages, "README.md"), `# Experiments\n\n${intro}\n\n| Experiment | Result |\n| --- | --- |\n${lines.join("\n")}\n`);
+}
+
+/** What a page says came out, from its table beside the claim. */
+function resultOf(name) {
+	const [, row] = readFileSync(join(pages, `${name}.md`), "utf8").split("| The paper | Here | Why |\n| --- | --- | --- |\n| ");
+	const [, table] = row.split("\n", 1)[0].split(/ (?<!\\)\| /);
+	return table;
 }

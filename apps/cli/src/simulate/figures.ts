@@ -1,6 +1,6 @@
 import { size } from "../output.js";
 import type { LabelledSetting, StrategyEntry } from "./experiment.js";
-import type { Results, Row } from "./results.js";
+import type { Row } from "./results.js";
 
 /** A figure that a text takes from the results: `{strategy}`, `{setting / strategy}`, either with ` | what`. */
 export interface Figure {
@@ -43,7 +43,7 @@ export function problemOf(
 }
 
 /** The text with its figures filled in; "–" where the results have none, as when cells were not run yet. */
-export function withFigures(text: string, { rows }: Results): string {
+export function withFigures(text: string, rows: readonly Row[]): string {
 	return figuresOf(text).reduce((filled, figure) => {
 		const row = rows.find(({ setting, strategy }) => setting === figure.setting && strategy === figure.strategy);
 		return filled.replaceAll(figure.source, row === undefined ? "–" : figureText(row, figure.what));

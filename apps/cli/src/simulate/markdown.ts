@@ -1,6 +1,5 @@
 import { size } from "../output.js";
 import type { Reach } from "./experiment.js";
-import { withFigures } from "./figures.js";
 import type { Plot } from "./plots.js";
 import type { Results, Row, Spread } from "./results.js";
 
@@ -24,12 +23,11 @@ export function markdownOf(results: Results, plots: readonly Plot[]): string {
 	return `${blocks.join("\n\n")}\n`;
 }
 
-function comparisonOf(results: Results): string[] {
-	const { claim, citation, text, result } = results.about;
+function comparisonOf({ about, rows }: Results): string[] {
+	const { claim, citation, text, result } = about;
 	if ([claim, citation, text, result].every((part) => part === undefined)) return [];
-	const ours =
-		result === undefined ? results.rows.map((row) => `${nameOf(row)}: ${headlineOf(row)}`).join("<br>") : withFigures(result, results);
-	const cells = [claim ?? "–", ours, text === undefined ? "–" : withFigures(text, results)].map((cell) =>
+	const ours = result === undefined ? rows.map((row) => `${nameOf(row)}: ${headlineOf(row)}`).join("<br>") : result;
+	const cells = [claim ?? "–", ours, text ?? "–"].map((cell) =>
 		cell
 			.trim()
 			.replaceAll(/\s*\n\s*/g, " ")

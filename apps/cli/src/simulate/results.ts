@@ -1,5 +1,6 @@
 import type { CellResult, RoundResult } from "./cell.js";
-import type { Experiment, Reach, Setting } from "./experiment.js";
+import type { About, Experiment, Reach, Setting } from "./experiment.js";
+import { withFigures } from "./figures.js";
 
 /** A number over the seeds. */
 export interface Spread {
@@ -47,7 +48,8 @@ export interface CurvePoint {
 
 /** What `results.json` holds. */
 export interface Results {
-	readonly about: Experiment["about"];
+	/** Its texts have their figures. */
+	readonly about: About;
 	/** The goal of the first setting that has one. */
 	readonly reach?: Reach;
 	readonly rows: readonly Row[];
@@ -83,10 +85,19 @@ export function resultsOf(experiment: Experiment, cells: readonly CellResult[]):
 	);
 	const reach = experiment.settings.find(({ setting }) => setting.metrics.reach !== undefined)?.setting.metrics.reach;
 	return {
-		about: experiment.about,
+		about: filled(experiment.about, rows),
 		...(reach === undefined ? {} : { reach }),
 		rows,
 		cells: cells.map(({ name, digest, stateDigest, modelDigest }) => ({ name, digest, stateDigest, modelDigest })),
+	};
+}
+
+function filled(about: About, rows: readonly Row[]): About {
+	const { text, result } = about;
+	return {
+		...about,
+		...(text === undefined ? {} : { text: withFigures(text, rows) }),
+		...(result === undefined ? {} : { result: withFigures(result, rows) }),
 	};
 }
 
