@@ -40,7 +40,7 @@ function writePage(name, out) {
 	mkdirSync(plots, { recursive: true });
 	if (existsSync(join(out, "plots"))) cpSync(join(out, "plots"), plots, { recursive: true });
 	const page = readFileSync(join(out, "results.md"), "utf8").replaceAll("](plots/", `](${name}/`);
-	const source = `\n[The experiment](../../bench/experiments/${name}.yaml); \`npm run experiments -- --only ${name}\` makes this page. Seconds are real time on the machine that made it.\n`;
+	const source = `\n[The experiment](../../bench/experiments/${name}.yaml); \`npm run experiments -- --only ${name}\` makes this page. Seconds are real time on the machine that made it, with all that it did besides.\n`;
 	writeFileSync(join(pages, `${name}.md`), page + source);
 }
 
