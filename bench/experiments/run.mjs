@@ -51,7 +51,7 @@ function writeIndex() {
 		return `| [${title}](${name}.md) | ${resultOf(name)} |`;
 	});
 	const intro =
-		"What papers say, and what came out here: each page is one experiment of `bench/experiments`, run by `npm run experiments` ([how](../simulation.md)).";
+		"What papers say, and what came out here: each page is one experiment of `bench/experiments`, run by `npm run experiments` ([how](../simulation.md)). Adapters (LoRA) are the subject of [language models](../language-models.md).";
 	writeFileSync(join(pages, "README.md"), `# Experiments\n\n${intro}\n\n| Experiment | Result |\n| --- | --- |\n${lines.join("\n")}\n`);
 }
 

@@ -28,6 +28,8 @@ const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00
 const [WIDTH, HEIGHT] = [640, 360];
 const MARGIN = { top: 34, right: 16, bottom: 44, left: 56 };
 const LEGEND_LINE = 18;
+/** Of a legend in three columns, of one in two; longer ones have a line each. */
+const LONGEST_LABELS = [25, 42] as const;
 
 /** Every metric against rounds, bytes and, where time passes, virtual time; or those of them that `about.plots` names. */
 export function plotsOf({ about, rows }: Results): Plot[] {
@@ -57,9 +59,11 @@ function isWanted(choices: Results["about"]["plots"], metric: string, axis: stri
 /** Lines are means over the seeds, bands reach from the least to the largest. */
 function figure(rows: readonly Row[], metric: string, axis: Axis, title: string): string {
 	const series = rows.map(({ strategy, curve }) => ({ strategy, points: curve.filter(({ metrics }) => metrics[metric] !== undefined) }));
+	const longest = Math.max(...rows.map(({ strategy }) => strategy.length));
+	const columns = longest <= LONGEST_LABELS[0] ? 3 : longest <= LONGEST_LABELS[1] ? 2 : 1;
 	const all = series.flatMap(({ points }) => points);
 	const ys = all.flatMap(({ metrics }) => [metrics[metric]!.min, metrics[metric]!.max]);
-	const height = HEIGHT + LEGEND_LINE * Math.ceil(series.length / 3);
+	const height = HEIGHT + LEGEND_LINE * Math.ceil(series.length / columns);
 	const x = scaleLinear()
 		.domain([0, Math.max(...all.map(axis.of))])
 		.range([MARGIN.left, WIDTH - MARGIN.right]);
@@ -96,8 +100,8 @@ function figure(rows: readonly Row[], metric: string, axis: Axis, title: string)
 			.y(({ metrics }) => round(y(metrics[metric]!.mean)));
 		if (points.some(({ metrics }) => metrics[metric]!.count > 1)) parts.push(`<path d="${band(points)}" fill="${colour}" opacity="0.15"/>`);
 		parts.push(`<path d="${course(points)}" fill="none" stroke="${colour}" stroke-width="1.8"${dash}/>`);
-		const left = MARGIN.left + ((WIDTH - MARGIN.left) / 3) * (i % 3);
-		const top = HEIGHT + LEGEND_LINE * Math.floor(i / 3) + 6;
+		const left = MARGIN.left + ((WIDTH - MARGIN.left) / columns) * (i % columns);
+		const top = HEIGHT + LEGEND_LINE * Math.floor(i / columns) + 6;
 		parts.push(
 			`<line x1="${round(left)}" x2="${round(left + 18)}" y1="${top - 4}" y2="${top - 4}" stroke="${colour}" stroke-width="3"${dash}/>`,
 			`<text x="${round(left + 24)}" y="${top}">${escaped(strategy)}</text>`,

@@ -112,6 +112,16 @@ describe("results", () => {
 		expect(markdownOf(all, [])).toContain("| – | a: 0.600 | 900 B in all |");
 	});
 
+	it("give long labels room in the legend", () => {
+		const lefts = (strategy: string): number[] => {
+			const named = { ...results, rows: [results.rows[0]!, { ...results.rows[0]!, strategy }] };
+			return [...plotsOf(named)[0]!.svg.matchAll(/<line x1="([0-9.]+)"[^>]*stroke-width="3"/g)].map(([, x]) => Number(x));
+		};
+		const [[, short], [, long], [first, longest]] = [lefts("b"), lefts("b".repeat(30)), lefts("b".repeat(60))];
+		expect(long).toBeGreaterThan(short!);
+		expect(longest).toBe(first);
+	});
+
 	it("draw only the plots that are named", () => {
 		const chosen = { ...results, about: { ...results.about, plots: [{ metric: "accuracy", axis: "bytes" as const }] } };
 		expect(plotsOf(chosen).map(({ file }) => file)).toEqual(["plots/accuracy-bytes.svg"]);
