@@ -80,7 +80,7 @@ describe("datasets of experiments", () => {
 			code: "NOT_FOUND",
 		});
 		await expect(loadDataset({ kind: "digits", trainExamples: 2000, testExamples: 0 })).rejects.toThrow(
-			"dataset.trainExamples must be at most 1438, got 2000",
+			"dataset.trainExamples must be at most 1442, got 2000",
 		);
 	});
 });
