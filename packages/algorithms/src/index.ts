@@ -40,9 +40,9 @@ export type {
 	Work,
 } from "./contract.js";
 export { describeStrategies } from "./describe.js";
+export { checkLogRange } from "./following/log-range.js";
 export { loadRegistry } from "./load-registry.js";
-export { checkLogRange } from "./log-range.js";
-export { type ResolvedOptimizer, resolveOptimizer } from "./optimizer.js";
+export { type ResolvedOptimizer, resolveOptimizer } from "./local-training/optimizer.js";
 export {
 	type ArrayOf,
 	arrayFrom,
@@ -64,6 +64,6 @@ export {
 	vecsIn,
 } from "./plain.js";
 export { readsOf } from "./reads.js";
-export { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducer-options.js";
+export { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducing/reducer-options.js";
 export { builtInCodecs, builtInReducers, builtInStrategies, createRegistry, type Registry } from "./registry.js";
 export { checkUpdate, type UpdateOptions, updateLane, updateProperties } from "./update-lane.js";

@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { expect, it } from "vitest";
-import { builtInReducers } from "./built-in-reducers.js";
 import type { AnyStrategy, Codec, Reducer } from "./contract.js";
+import { builtInReducers } from "./reducing/built-in-reducers.js";
 import { builtInCodecs, builtInStrategies, createRegistry } from "./registry.js";
 
 const filesIn = (folder: string) =>

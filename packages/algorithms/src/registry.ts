@@ -1,7 +1,7 @@
 import { RondoError } from "@rondo/errors";
-import { builtInCodecs } from "./built-in-codecs.js";
-import { builtInReducers } from "./built-in-reducers.js";
 import type { AnyStrategy, Codec, Lane, Reducer } from "./contract.js";
+import { builtInCodecs } from "./encoding/built-in-codecs.js";
+import { builtInReducers } from "./reducing/built-in-reducers.js";
 import { ef21 } from "./strategies/ef21.js";
 import { fedadagrad } from "./strategies/fedadagrad.js";
 import { fedadam } from "./strategies/fedadam.js";

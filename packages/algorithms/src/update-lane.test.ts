@@ -1,7 +1,7 @@
 import { layoutOf } from "@rondo/tensors";
 import { describe, expect, it } from "vitest";
-import { checkCodec } from "./codec-options.js";
 import { resolveConfig } from "./config.js";
+import { checkCodec } from "./encoding/codec-options.js";
 import { fedavg } from "./strategies/fedavg.js";
 import { updateBytes, updateLane } from "./update-lane.js";
 

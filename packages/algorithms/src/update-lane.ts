@@ -1,8 +1,8 @@
 import type { Layout } from "@rondo/tensors";
-import { bytesOfLane, type CodecOptions, checkCodec, codecOfLane, codecProperties } from "./codec-options.js";
 import type { CohortOptions } from "./cohort.js";
 import type { Lane } from "./contract.js";
-import { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducer-options.js";
+import { bytesOfLane, type CodecOptions, checkCodec, codecOfLane, codecProperties } from "./encoding/codec-options.js";
+import { checkReducer, type ReducerOptions, reducerOf, reducerProperties } from "./reducing/reducer-options.js";
 
 /** How the change of the weights travels and is combined: options of every strategy whose clients report one. */
 export interface UpdateOptions extends CodecOptions, ReducerOptions {

@@ -1,5 +1,5 @@
 import { type Perturbations, perturb, perturbations } from "@rondo/kernels";
-import { unpackSteps } from "../src/step-report.js";
+import { unpackSteps } from "../src/ledgers/step-report.js";
 import { type FedKSeedTypes, fedkseed } from "../src/strategies/fedkseed.js";
 import { atOf, playRound, type Run } from "./fixture.js";
 import { devicesOf } from "./problems.js";

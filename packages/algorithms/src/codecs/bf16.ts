@@ -1,6 +1,6 @@
 import { fromBfloat16, toBfloat16 } from "@rondo/kernels";
-import { checkArguments, checkBytes, clampedBits, float32Values } from "../codec-values.js";
 import type { Codec } from "../contract.js";
+import { checkArguments, checkBytes, clampedBits, float32Values } from "../encoding/codec-values.js";
 import { arrayFrom, bytesOf } from "../plain.js";
 
 const LARGEST_BFLOAT16 = 0xff * 2 ** 120;

@@ -1,7 +1,7 @@
 import { RondoError } from "@rondo/errors";
-import { eachAlone, packSample, SEED_BYTES, seedIn, seedOf, streamOf, unpackSample } from "../codec-sampling.js";
-import { bytesOfValue, sparseArguments } from "../codec-values.js";
 import type { Codec, Lane } from "../contract.js";
+import { eachAlone, packSample, SEED_BYTES, seedIn, seedOf, streamOf, unpackSample } from "../encoding/codec-sampling.js";
+import { bytesOfValue, sparseArguments } from "../encoding/codec-values.js";
 
 const WORD = 2 ** 32;
 /** Standard deviations above the mean that a report has room for, and elements beyond them for short lanes. */

@@ -1,5 +1,5 @@
-import { checkArguments, checkBytes, float32Values, packFloat16, unpackFloat16 } from "../codec-values.js";
 import type { Codec } from "../contract.js";
+import { checkArguments, checkBytes, float32Values, packFloat16, unpackFloat16 } from "../encoding/codec-values.js";
 
 /**
  * IEEE 754 binary16, 2 bytes an element: the nearest number to x · 2^e, with the lane's largest e that keeps absMax · 2^e

@@ -1,5 +1,5 @@
 import { dequantizeInt4, INT4_LEVELS, quantizeInt4 } from "@rondo/kernels";
-import { quantizedCodec } from "../codec-quantized.js";
+import { quantizedCodec } from "../encoding/codec-quantized.js";
 
 /** Stochastic rounding to 15 levels, half a byte an element and 1 a block (`quantizedCodec`). */
 export const int4 = quantizedCodec("int4", {

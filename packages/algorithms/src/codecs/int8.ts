@@ -1,5 +1,5 @@
 import { dequantizeInt8, INT8_LEVELS, quantizeInt8 } from "@rondo/kernels";
-import { quantizedCodec } from "../codec-quantized.js";
+import { quantizedCodec } from "../encoding/codec-quantized.js";
 
 /** Stochastic rounding to 255 levels, 1 byte an element and 1 a block (`quantizedCodec`). */
 export const int8 = quantizedCodec("int8", {

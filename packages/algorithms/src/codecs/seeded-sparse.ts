@@ -1,6 +1,6 @@
-import { exactlySo, packSample, SEED_BYTES, seedIn, seedOf, streamOf, unpackSample } from "../codec-sampling.js";
-import { bytesOfValue, countOf, sparseArguments } from "../codec-values.js";
 import type { Codec } from "../contract.js";
+import { exactlySo, packSample, SEED_BYTES, seedIn, seedOf, streamOf, unpackSample } from "../encoding/codec-sampling.js";
+import { bytesOfValue, countOf, sparseArguments } from "../encoding/codec-values.js";
 
 /** What seeded-sparse multiplies values by at most, whatever the lane's length: its absMax must have room for it. */
 export const seededSparseFactor = (share: number): number => 1 / share;

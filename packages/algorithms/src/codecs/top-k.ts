@@ -1,7 +1,7 @@
 import { RondoError } from "@rondo/errors";
 import { topK as largest, maxGapsBytes, packGaps, packMask, unpackGaps, unpackMask } from "@rondo/kernels";
-import { bytesOfValue, countOf, float32Values, packValues, sparseArguments, unpackValues } from "../codec-values.js";
 import type { Codec } from "../contract.js";
+import { bytesOfValue, countOf, float32Values, packValues, sparseArguments, unpackValues } from "../encoding/codec-values.js";
 
 const GAPS = 0;
 const MASK = 1;

@@ -1,6 +1,6 @@
 import type { Chunk, Reducer } from "../contract.js";
-import { krumScores, leastOf } from "../krum-scores.js";
-import { checkByzantine, checkPairs, Distances, gramOf, squaredDistances } from "../reducer-kit.js";
+import { krumScores, leastOf } from "../reducing/krum-scores.js";
+import { checkByzantine, checkPairs, Distances, gramOf, squaredDistances } from "../reducing/reducer-kit.js";
 
 /**
  * Bulyan of Krum: El Mhamdi, Guerraoui, Rouault, "The Hidden Vulnerability of Distributed Learning in Byzantium", ICML 2018,

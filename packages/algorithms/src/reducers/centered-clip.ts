@@ -1,6 +1,6 @@
-import { distancesToCombination } from "../combinations.js";
 import type { Reducer } from "../contract.js";
-import { checkCount, checkPairs, combine, gramOf, middleOf, numberArgument, orderlessSum } from "../reducer-kit.js";
+import { distancesToCombination } from "../reducing/combinations.js";
+import { checkCount, checkPairs, combine, gramOf, middleOf, numberArgument, orderlessSum } from "../reducing/reducer-kit.js";
 
 const STEPS = 10;
 

@@ -1,6 +1,6 @@
 import type { Reducer, Stack } from "../contract.js";
-import { checkCount, checkPairs, gramOf, middleOf, normsOf, numberArgument, wholeArgument } from "../reducer-kit.js";
-import { choleskyOf, eigenOf } from "../symmetric.js";
+import { checkCount, checkPairs, gramOf, middleOf, normsOf, numberArgument, wholeArgument } from "../reducing/reducer-kit.js";
+import { choleskyOf, eigenOf } from "../reducing/symmetric.js";
 
 const STEPS = 5;
 const EPSILON = 1e-7;

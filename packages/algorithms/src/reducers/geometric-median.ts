@@ -1,6 +1,6 @@
-import { distancesToMean } from "../combinations.js";
 import type { Reducer } from "../contract.js";
-import { checkCount, checkPairs, combine, gramOf, middleOf, normsOf, orderlessSum, squaredDistances } from "../reducer-kit.js";
+import { distancesToMean } from "../reducing/combinations.js";
+import { checkCount, checkPairs, combine, gramOf, middleOf, normsOf, orderlessSum, squaredDistances } from "../reducing/reducer-kit.js";
 
 /** Weiszfeld's steps end when no share of a report changes by more than this part of the largest. */
 const TOLERANCE = 2 ** -30;

@@ -1,6 +1,6 @@
 import { median as coordinateMedian } from "@rondo/kernels";
 import type { Reducer } from "../contract.js";
-import { checkCount, Distances } from "../reducer-kit.js";
+import { checkCount, Distances } from "../reducing/reducer-kit.js";
 
 /**
  * Coordinate-wise median: Yin, Chen, Kannan, Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical

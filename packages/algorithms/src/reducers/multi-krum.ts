@@ -1,6 +1,6 @@
 import type { Reducer } from "../contract.js";
-import { krumScores, leastOf } from "../krum-scores.js";
-import { checkByzantine, checkPairs, gramOf, meanOfSelected, squaredDistances } from "../reducer-kit.js";
+import { krumScores, leastOf } from "../reducing/krum-scores.js";
+import { checkByzantine, checkPairs, gramOf, meanOfSelected, squaredDistances } from "../reducing/reducer-kit.js";
 
 /**
  * Multi-Krum: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant Gradient

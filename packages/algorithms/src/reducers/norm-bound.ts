@@ -1,6 +1,6 @@
 import { normSquared, REDUCTION_TILE } from "@rondo/kernels";
 import type { Reducer } from "../contract.js";
-import { checkCount, combine, middleOf, numberArgument } from "../reducer-kit.js";
+import { checkCount, combine, middleOf, numberArgument } from "../reducing/reducer-kit.js";
 
 /**
  * Norm bound: each report is scaled down to a Euclidean norm of at most `normBound`, then the weighted mean is taken: Sun,

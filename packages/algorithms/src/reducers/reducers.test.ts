@@ -2,8 +2,8 @@ import { REDUCTION_TILE } from "@rondo/kernels";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { distance, gaussians, honestRows, meanOfRows, reduced, stackOf } from "../../test/stack.js";
-import { builtInReducers } from "../built-in-reducers.js";
 import type { Plain } from "../plain.js";
+import { builtInReducers } from "../reducing/built-in-reducers.js";
 
 // What holds for every reducer; each has worked vectors and its formula in a test of its own.
 

@@ -1,6 +1,6 @@
 import { trimmedMean as coordinateTrimmedMean } from "@rondo/kernels";
 import type { Reducer } from "../contract.js";
-import { checkByzantine, Distances } from "../reducer-kit.js";
+import { checkByzantine, Distances } from "../reducing/reducer-kit.js";
 
 /**
  * Coordinate-wise trimmed mean: Yin, Chen, Kannan, Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal

@@ -1,9 +1,9 @@
-import { bytesOfLane } from "../codec-options.js";
-import { clamped, float32AtMost, float32Values, type ValueType } from "../codec-values.js";
 import { topK } from "../codecs/top-k.js";
 import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../cohort.js";
 import type { ClientId, Lane, Received, Strategy, Types } from "../contract.js";
-import { type LocalSgdOptions, localSgd, localSgdProperties } from "../local-sgd.js";
+import { bytesOfLane } from "../encoding/codec-options.js";
+import { clamped, float32AtMost, float32Values, type ValueType } from "../encoding/codec-values.js";
+import { type LocalSgdOptions, localSgd, localSgdProperties } from "../local-training/local-sgd.js";
 import { encodePlain, type Vec, vecOf } from "../plain.js";
 
 /** Options of EF21. */

@@ -1,7 +1,7 @@
 import { RondoError } from "@rondo/errors";
 import { cohortSchema, sharedProperties } from "../cohort.js";
 import type { Plan, Strategy } from "../contract.js";
-import type { LocalSgdOptions } from "../local-sgd.js";
+import type { LocalSgdOptions } from "../local-training/local-sgd.js";
 import { type FedAvgTypes, fedavg, fedavgProperties } from "./fedavg.js";
 
 /** Options of FedBuff. */

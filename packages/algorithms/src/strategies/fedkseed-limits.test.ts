@@ -2,9 +2,9 @@ import { describe, expect, it } from "vitest";
 import { stepsOf } from "../../test/fedkseed-runs.js";
 import { atOf, clientOf, deviceOf, memoryData, quadratic, runOf, trainerOf } from "../../test/fixture.js";
 import { resolveConfig } from "../config.js";
-import { advanceLedger } from "../ledger-sync.js";
+import { advanceLedger } from "../ledgers/ledger-sync.js";
+import { packSteps } from "../ledgers/step-report.js";
 import { encodePlain, vecsIn } from "../plain.js";
-import { packSteps } from "../step-report.js";
 import { type FedKSeedTypes, fedkseed } from "./fedkseed.js";
 
 const WEIGHTS = [0.5, -0.25, 1.5, 0.125];

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { OPTIONS, play } from "../../test/fedkseed-runs.js";
 import { atOf, clientOf, deviceOf, memoryData, quadratic, type Run, runOf, trainerOf } from "../../test/fixture.js";
 import { devicesOf, WEIGHTS } from "../../test/problems.js";
-import { advanceLedger } from "../ledger-sync.js";
+import { advanceLedger } from "../ledgers/ledger-sync.js";
 import { encodePlain } from "../plain.js";
 import { type FedKSeedTypes, fedkseed } from "./fedkseed.js";
 

@@ -2,17 +2,17 @@ import { RondoError } from "@rondo/errors";
 import { fromHex, NOISE_KINDS, perturb, rebuild, uniformBelow, weightedDraw } from "@rondo/kernels";
 import { type AsyncOptions, asyncPlan, asyncProperties, type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../cohort.js";
 import type { At, Client, Io, Lane, Strategy, Types } from "../contract.js";
-import { addToLedger, isPowerOfTwo } from "../ledger.js";
-import { publicationOf } from "../ledger-log.js";
-import { assembleLedger, type BasisOffer, candidatesOf, type LedgerModel, type LedgerOptions } from "../ledger-model.js";
-import { advanceLedger, emptyLedger, type LedgerOffer, type LedgerState, largestOffers, offerLedger } from "../ledger-sync.js";
-import { checkCancelled, requireExamples } from "../local-sgd.js";
+import { roundScalar, SCALAR_KINDS, type ScalarKind } from "../encoding/scalar-codec.js";
+import { addToLedger, isPowerOfTwo } from "../ledgers/ledger.js";
+import { publicationOf } from "../ledgers/ledger-log.js";
+import { assembleLedger, type BasisOffer, candidatesOf, type LedgerModel, type LedgerOptions } from "../ledgers/ledger-model.js";
+import { advanceLedger, emptyLedger, type LedgerOffer, type LedgerState, largestOffers, offerLedger } from "../ledgers/ledger-sync.js";
+import { cappedMean, trimmedSparseMean } from "../ledgers/robust-sums.js";
+import { samplingWeights } from "../ledgers/sampling-weights.js";
+import { largestReport, packSteps, type StepReport, unpackSteps } from "../ledgers/step-report.js";
+import { checkCancelled, requireExamples } from "../local-training/local-sgd.js";
+import { checkSchedule, learningRateAt, type ScheduleOptions, scheduleProperties } from "../local-training/schedule.js";
 import { encodePlain, type Vec, vecOf } from "../plain.js";
-import { cappedMean, trimmedSparseMean } from "../robust-sums.js";
-import { samplingWeights } from "../sampling-weights.js";
-import { roundScalar, SCALAR_KINDS, type ScalarKind } from "../scalar-codec.js";
-import { checkSchedule, learningRateAt, type ScheduleOptions, scheduleProperties } from "../schedule.js";
-import { largestReport, packSteps, type StepReport, unpackSteps } from "../step-report.js";
 
 /** Options of FedKSeed. */
 export interface FedKSeedConfig extends CohortOptions, AsyncOptions, ScheduleOptions, LedgerOptions {

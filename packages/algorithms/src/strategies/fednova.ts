@@ -1,6 +1,6 @@
 import { cohortSchema } from "../cohort.js";
 import type { Strategy } from "../contract.js";
-import { localSgd } from "../local-sgd.js";
+import { localSgd } from "../local-training/local-sgd.js";
 import { type FedAvgConfig, type FedAvgTypes, fedavg, fedavgProperties } from "./fedavg.js";
 
 /** Options of FedNova. */

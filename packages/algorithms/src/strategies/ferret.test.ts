@@ -3,9 +3,9 @@ import { layoutOf } from "@rondo/tensors";
 import { describe, expect, it } from "vitest";
 import { atOf, clientOf, playRound, type Run, runOf, trainerOf } from "../../test/fixture.js";
 import { batchOf, devicesOf, EXAMPLES, gap, lossAndGradient, WEIGHTS } from "../../test/problems.js";
-import { blocksOf } from "../blocks.js";
 import { resolveConfig } from "../config.js";
 import type { Plain } from "../plain.js";
+import { blocksOf } from "../projections/blocks.js";
 import { allocate, type FerretConfig, type FerretTypes, ferret } from "./ferret.js";
 
 const OPTIONS = {

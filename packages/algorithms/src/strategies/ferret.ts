@@ -1,13 +1,13 @@
 import { RondoError } from "@rondo/errors";
 import { NOISE_KINDS, type NoiseKind, norm, normSquared, type Perturbations, perturbations, type Random } from "@rondo/kernels";
-import { BLOCK_KINDS, type BlockKind, blocksOf, joined, type Range, split, subtractBlocks } from "../blocks.js";
 import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../cohort.js";
 import type { Client, Strategy, Types } from "../contract.js";
-import { followModel } from "../followed-model.js";
-import { localSgd } from "../local-sgd.js";
+import { packScalars, SCALAR_KINDS, type ScalarKind, unpackScalars } from "../encoding/scalar-codec.js";
+import { followModel } from "../following/followed-model.js";
+import { localSgd } from "../local-training/local-sgd.js";
 import { encodePlain, isVec, MAX_INLINE_BYTES, type Plain, type Vec, vecOf } from "../plain.js";
-import { packScalars, SCALAR_KINDS, type ScalarKind, unpackScalars } from "../scalar-codec.js";
-import { projections, subtractCombination } from "../shared-bases.js";
+import { BLOCK_KINDS, type BlockKind, blocksOf, joined, type Range, split, subtractBlocks } from "../projections/blocks.js";
+import { projections, subtractCombination } from "../projections/shared-bases.js";
 
 /** Options of Ferret. */
 export interface FerretConfig extends CohortOptions {

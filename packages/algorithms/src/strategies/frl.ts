@@ -14,8 +14,8 @@ import {
 	rankedTensors,
 	type SubnetworkOptions,
 	scoresOf,
-} from "../edge-popup.js";
-import { type LocalSgdOptions, localSgd, localSgdProperties } from "../local-sgd.js";
+} from "../local-training/edge-popup.js";
+import { type LocalSgdOptions, localSgd, localSgdProperties } from "../local-training/local-sgd.js";
 import { encodePlain, type Vec, vecOf } from "../plain.js";
 
 /** Options of FRL. */

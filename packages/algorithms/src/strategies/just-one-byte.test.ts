@@ -5,8 +5,8 @@ import { atOf, clientOf, type Device, type Run, runOf } from "../../test/fixture
 import { batchOf, devicesOf, gap, lossAndGradient, WEIGHTS } from "../../test/problems.js";
 import { resolveConfig } from "../config.js";
 import type { Outcome, Received, Work } from "../contract.js";
+import { fromByte, toByte } from "../encoding/scalar-codec.js";
 import { decodePlain, encodePlain, type Plain } from "../plain.js";
-import { fromByte, toByte } from "../scalar-codec.js";
 import { type JustOneByteTypes, justOneByte } from "./just-one-byte.js";
 
 type T = JustOneByteTypes;

@@ -2,11 +2,11 @@ import { RondoError } from "@rondo/errors";
 import { NOISE_KINDS, type NoiseKind, type Perturbations, perturb, perturbations, type Random } from "@rondo/kernels";
 import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../cohort.js";
 import type { At, Client, ClientId, Strategy, Types } from "../contract.js";
-import { followModel } from "../followed-model.js";
-import { checkCancelled, requireExamples } from "../local-sgd.js";
+import { packScalars, SCALAR_KINDS, type ScalarKind, unpackScalars } from "../encoding/scalar-codec.js";
+import { followModel } from "../following/followed-model.js";
+import { checkCancelled, requireExamples } from "../local-training/local-sgd.js";
 import { encodePlain, MAX_INLINE_BYTES, type Plain, type Vec, vecOf } from "../plain.js";
-import { packScalars, SCALAR_KINDS, type ScalarKind, unpackScalars } from "../scalar-codec.js";
-import { subtractCombination } from "../shared-bases.js";
+import { subtractCombination } from "../projections/shared-bases.js";
 
 /** Options of Just One Byte. */
 export interface JustOneByteConfig extends CohortOptions {

@@ -2,7 +2,7 @@ import { isRondoError } from "@rondo/errors";
 import { dot, norm, normSquared, portableTanh, topK } from "@rondo/kernels";
 import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../cohort.js";
 import type { At, Client, ClientId, Folded, Metrics, Received, Strategy, Types } from "../contract.js";
-import { type LocalSgdOptions, localSgd, localSgdProperties } from "../local-sgd.js";
+import { type LocalSgdOptions, localSgd, localSgdProperties } from "../local-training/local-sgd.js";
 import { bytesOf, contentDigest, encodePlain, isVec, type Vec, vecOf } from "../plain.js";
 import {
 	giveShares,
@@ -13,8 +13,8 @@ import {
 	STANDING_SCORES,
 	standingsOf,
 	updateReputations,
-} from "../reputation.js";
-import { type Patch, patched, writePatch } from "../sparse-patch.js";
+} from "../rewards/reputation.js";
+import { type Patch, patched, writePatch } from "../rewards/sparse-patch.js";
 
 /** Options of RFFL. */
 export interface RfflConfig extends LocalSgdOptions, CohortOptions, ReputationOptions {

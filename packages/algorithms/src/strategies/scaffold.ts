@@ -1,6 +1,6 @@
 import { type CohortOptions, checkCohort, cohortPlan, cohortSchema } from "../cohort.js";
 import type { Strategy, Types } from "../contract.js";
-import { type LocalSgdOptions, localSgd, localSgdProperties } from "../local-sgd.js";
+import { type LocalSgdOptions, localSgd, localSgdProperties } from "../local-training/local-sgd.js";
 import { encodePlain, type Vec, vecOf } from "../plain.js";
 
 /** Options of SCAFFOLD. */

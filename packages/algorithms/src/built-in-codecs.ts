@@ -1,6 +1,0 @@
-import { updateCodecs } from "./codec-options.js";
-import { ranking } from "./codecs/ranking.js";
-import type { Codec } from "./contract.js";
-
-/** Every codec that comes with Rondo. A file in `codecs/` that is missing here fails a test. */
-export const builtInCodecs: readonly Codec[] = [...updateCodecs, ranking];
