@@ -258,5 +258,6 @@ it("no task is lost or counted twice, and every buffer closes although clients v
 		}),
 		{ numRuns: 60 },
 	);
-	expect(stale).toBeGreaterThan(100);
+	// Some 130 in a run of the test: the property has something to hold for.
+	expect(stale).toBeGreaterThan(20);
 });
