@@ -63,7 +63,7 @@ const SPARSE: ReadonlySet<CodecName> = new Set<CodecName>(["dare", "seeded-spars
 const DEFAULT_SHARE = 0.1;
 
 /** Whether most of what the codec decodes to is 0, which order statistics over clients would take for the truth. */
-export const isSparse = ({ codec }: Pick<CodecOptions, "codec">): boolean => SPARSE.has(codec);
+const isSparse = ({ codec }: Pick<CodecOptions, "codec">): boolean => SPARSE.has(codec);
 
 /**
  * @param reducer what combines the reports instead of their mean, if anything does
